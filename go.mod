@@ -1,0 +1,3 @@
+module github.com/chatdm/chatdm
+
+go 1.26.0

@@ -1,0 +1,438 @@
+// Package engine is the one request path of chatdm's clients: it builds an
+// attempt, sends it, reads the answer within bounds, repeats it where the
+// retry contract allows, and remembers the pauses that a server asked for.
+//
+// It knows HTTP and time, and no platform: what an answer means is for the
+// [Exchange] that comes with each request.
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// The kinds of failure that the engine tells apart by itself. They are the
+// strings of the root package's Kind constants.
+const (
+	InvalidRequest     = "invalid_request"
+	RateLimited        = "rate_limited"
+	Unavailable        = "unavailable"
+	UnexpectedResponse = "unexpected_response"
+	Canceled           = "canceled"
+)
+
+// Request is one API call, ready to be sent as often as it takes.
+type Request struct {
+	Method     string // the API's name of it, "conversations.open"; part of the limiter's key
+	Verb       string // the HTTP method
+	Path       string // below the base URL, without a leading slash
+	Query      string // encoded, "" for none
+	Body       []byte // nil for none
+	Repeatable bool   // a second run does no harm where the first may have had its effect
+	Exchange   Exchange
+}
+
+// Exchange is what a platform knows about one call.
+type Exchange interface {
+	// Judge decodes one complete answer and says what it means. The body is
+	// only lent: it is overwritten after Judge returns.
+	Judge(*Answer) Verdict
+	// Fail makes the platform's error of a call without an answer to judge.
+	Fail(*Failure) error
+	// Seal adds to an error of Judge what kept the engine from trying again.
+	Seal(err, cause error) error
+}
+
+// Answer is one HTTP response, read to its end.
+type Answer struct {
+	Status  int
+	Header  http.Header
+	Body    []byte
+	Attempt int // how many requests this call has sent so far, this one included
+}
+
+// Verdict is what an attempt came to.
+type Verdict struct {
+	Err     error // nil: the call has succeeded
+	Outcome Outcome
+	Hint    time.Duration // how long the server asked to wait; 0 where it did not say
+}
+
+// Outcome is a row of the retry contract: what a failed attempt may have done.
+type Outcome int
+
+// The rows, from never repeated to always.
+const (
+	Definite Outcome = iota // decided; a repeat would get the same answer
+	Unknown                 // may have had its effect: repeated for repeatable calls
+	Unsent                  // never left this machine: repeated for every call
+	Refused                 // refused for its rate, without effect: repeated after the server's wait
+)
+
+// Failure is an attempt, or a call before its first attempt, that brought no
+// answer a platform could judge.
+type Failure struct {
+	Kind       string
+	Err        error
+	Answer     *Answer       // status and headers where the failure came after them; its body is nil
+	RetryAfter time.Duration // with RateLimited: how long until a call may be sent
+	Attempts   int
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Service is what a platform's client fixes for all its calls.
+type Service struct {
+	Name    string            // "slack": the first part of a limiter's key
+	Header  map[string]string // sent with every request, credentials among them
+	Secrets []string          // what no text may show
+}
+
+// Engine sends requests for one client. It is safe for concurrent use.
+type Engine struct {
+	service  string
+	base     *url.URL
+	timeout  time.Duration
+	retry    RetryPolicy
+	limit    int64
+	limiter  Limiter
+	logger   *slog.Logger
+	template *http.Request
+	retries  *retryablehttp.Client
+	pauses   pauses
+
+	// Closures, because fmt prints what a struct holds, unexported fields and
+	// all, but never what a function has captured.
+	header func() http.Header
+	scrub  func(string) string
+}
+
+// New checks the configuration and builds the engine. Its error is a *Failure.
+func New(cfg Config, service Service) (*Engine, error) {
+	base, err := cfg.validate()
+	if err != nil {
+		return nil, invalid(err)
+	}
+	header := make(http.Header, len(service.Header)+len(cfg.Header)+2)
+	header.Set("Accept", "application/json")
+	header.Set("User-Agent", cfg.UserAgent)
+	for name, value := range service.Header {
+		header.Set(name, value)
+	}
+	maps.Copy(header, cfg.Header)
+
+	e := &Engine{
+		service:  service.Name,
+		base:     base,
+		timeout:  cfg.attemptTimeout(),
+		retry:    cfg.Retry.withDefaults(),
+		limit:    cfg.MaxResponseBytes,
+		limiter:  cfg.Limiter,
+		logger:   cfg.Logger,
+		template: &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: base.Host},
+		header:   func() http.Header { return maps.Clone(header) },
+		scrub:    newScrubber(service.Secrets),
+	}
+
+	client := cfg.HTTPClient
+	if client == nil {
+		client = &http.Client{}
+	}
+	own := *client
+	next := own.Transport
+	if next == nil {
+		next = defaultTransport()
+	}
+	own.Transport = &attempts{engine: e, next: next}
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	own.Timeout = 0 // an attempt has its own; the client's would start a goroutine per call
+
+	e.retries = &retryablehttp.Client{
+		HTTPClient: &own,
+		RetryMax:   math.MaxInt32, // checkRetry counts
+		CheckRetry: checkRetry,
+		// The library's wait ignores deadlines and other goroutines' pauses, so
+		// that it is none, and prepareRetry waits instead.
+		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return 0 },
+		PrepareRetry: prepareRetry,
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
+	return e, nil
+}
+
+// BaseURL is where the API lives, without a trailing slash.
+func (e *Engine) BaseURL() string { return e.base.String() }
+
+// Scrub replaces every credential in a text that somebody else wrote.
+func (e *Engine) Scrub(text string) string { return e.scrub(text) }
+
+// Send runs a call to its end: the attempts, the waits between them, and the
+// limiter before each. It returns how many requests were sent; the error is
+// the Exchange's.
+func (e *Engine) Send(ctx context.Context, r *Request) (int, error) {
+	if ctx == nil {
+		return 0, r.Exchange.Fail(invalid(errors.New("ctx: nil context")))
+	}
+	var start time.Time
+	if e.logger != nil {
+		start = time.Now()
+	}
+	c := &call{Context: ctx, engine: e, request: r}
+	err := c.run()
+	if e.logger != nil {
+		c.log(err, time.Since(start))
+	}
+	return c.sent, err
+}
+
+// call is the state of one Send. It travels as the request's context, because
+// that is all that go-retryablehttp hands to each of its hooks.
+type call struct {
+	context.Context
+	engine  *Engine
+	request *Request
+
+	sent     int
+	verdict  Verdict       // of the last attempt
+	answered bool          // that attempt got an answer, and Judge made the verdict
+	wait     time.Duration // before the next attempt
+	waiting  bool          // the next attempt is decided, and not begun
+}
+
+type callKey struct{}
+
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+func (c *call) run() error {
+	if f := c.admit(0); f != nil {
+		return c.stop(f)
+	}
+	e, r := c.engine, c.request
+	u := *e.base
+	u.Path += "/" + r.Path
+	u.RawQuery = r.Query
+	req := e.template.WithContext(c)
+	req.Method, req.URL, req.Header = r.Verb, &u, make(http.Header)
+
+	// The response is of no interest: the attempt has read and judged it.
+	_, err := e.retries.Do(&retryablehttp.Request{Request: req})
+	switch {
+	case c.waiting:
+		// prepareRetry, or the library itself when the context ended first.
+		f, ok := err.(*Failure)
+		if !ok {
+			f = c.canceled()
+		}
+		return c.stop(f)
+	case c.sent == 0:
+		return c.stop(invalid(err)) // net/http would not send it
+	}
+	return c.verdict.Err
+}
+
+// stop gives the error of a call that was ended before its next attempt. What
+// the server said last is never lost: a call that its context ended keeps it,
+// any other reason carries it as its cause.
+func (c *call) stop(f *Failure) error {
+	f.Attempts = c.sent
+	last := c.verdict.Err
+	if last == nil {
+		return c.request.Exchange.Fail(f)
+	}
+	if f.Kind == Canceled && c.answered {
+		return c.request.Exchange.Seal(last, f.Err)
+	}
+	f.Err = fmt.Errorf("%w (before that: %w)", f.Err, last)
+	return c.request.Exchange.Fail(f)
+}
+
+func (c *call) canceled() *Failure {
+	err := c.Context.Err()
+	if cause := context.Cause(c.Context); cause != err {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return &Failure{Kind: Canceled, Err: err}
+}
+
+func invalid(err error) *Failure { return &Failure{Kind: InvalidRequest, Err: err} }
+
+// attempts is the RoundTripper below go-retryablehttp. Each round trip is one
+// attempt as one unit, so that the library decides on finished verdicts. It
+// has no CloseIdleConnections: the library would call it on every give-up, and
+// the connections are the caller's.
+type attempts struct {
+	engine *Engine
+	next   http.RoundTripper
+}
+
+var errAttemptTimeout error = attemptTimeout{}
+
+// attemptTimeout is not context.DeadlineExceeded, so that a caller who asks
+// errors.Is for that learns of the own deadline and of nothing else.
+type attemptTimeout struct{}
+
+func (attemptTimeout) Error() string   { return "no complete answer within the timeout of one attempt" }
+func (attemptTimeout) Timeout() bool   { return true }
+func (attemptTimeout) Temporary() bool { return true }
+
+func (t *attempts) RoundTrip(outer *http.Request) (*http.Response, error) {
+	c := callOf(outer.Context())
+	c.sent++
+	c.waiting = false
+
+	var ctx context.Context = c
+	if t.engine.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(c, t.engine.timeout, errAttemptTimeout)
+		defer cancel()
+	}
+	var connecting *connecting
+	if !c.request.Repeatable { // for the others the difference is none
+		ctx, connecting = traceConnect(ctx)
+	}
+
+	resp, err := t.next.RoundTrip(t.build(ctx, c, outer))
+	if err != nil {
+		f, outcome := c.lost(ctx, err)
+		if outcome == Unknown && (neverSent(err) || connecting.failed()) {
+			outcome = Unsent
+		}
+		c.fail(f, outcome)
+		return nil, err
+	}
+	defer resp.Body.Close()
+	c.judge(ctx, resp)
+	resp.Body = http.NoBody
+	return resp, nil
+}
+
+// build makes the request of one attempt. The headers are set here and not on
+// the outer request, which http.Client would copy value by value.
+func (t *attempts) build(ctx context.Context, c *call, outer *http.Request) *http.Request {
+	req := outer.WithContext(ctx)
+	req.Header = t.engine.header()
+	maps.Copy(req.Header, outer.Header) // the cookies of the caller's Jar
+	body := c.request.Body
+	if body == nil {
+		req.Header.Del("Content-Type")
+	}
+	if len(body) == 0 {
+		return req
+	}
+	req.ContentLength = int64(len(body))
+	// GetBody too: net/http needs it to replace a kept connection that the
+	// server has closed meanwhile.
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req.Body, _ = req.GetBody()
+	return req
+}
+
+// judge reads the answer and lets the platform decide what it means.
+func (c *call) judge(ctx context.Context, resp *http.Response) {
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Attempt: c.sent}
+	if a.Status >= 300 && a.Status < 400 {
+		err := fmt.Errorf("redirected to %s; redirects are not followed", target(resp))
+		c.fail(&Failure{Kind: UnexpectedResponse, Err: err, Answer: a}, Definite)
+		return
+	}
+	buf := buffers.Get().(*bytes.Buffer)
+	defer release(buf)
+	err := read(buf, resp, c.engine.limit)
+	// A refusal and a server error are decided by the status: how their body
+	// ends changes nothing.
+	if err != nil && a.Status != http.StatusTooManyRequests && a.Status < 500 {
+		f, outcome := c.lost(ctx, err)
+		if errors.Is(f.Err, io.ErrUnexpectedEOF) { // it ended early, the connection did not break
+			f.Kind = UnexpectedResponse
+		}
+		f.Answer = a
+		c.fail(f, outcome)
+		return
+	}
+	a.Body = buf.Bytes()
+	c.verdict = c.request.Exchange.Judge(a)
+	c.answered = true
+}
+
+// fail records an attempt that brought nothing to judge.
+func (c *call) fail(f *Failure, outcome Outcome) {
+	if f.Kind == Canceled && c.verdict.Err != nil {
+		f.Err = fmt.Errorf("%w (before that: %w)", f.Err, c.verdict.Err)
+	}
+	f.Attempts = c.sent
+	c.verdict = Verdict{Err: c.request.Exchange.Fail(f), Outcome: outcome}
+	c.answered = false
+}
+
+// target is where a redirect points, without what may be secret in it.
+func target(resp *http.Response) string {
+	u, err := resp.Location()
+	if err != nil {
+		return "nowhere"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+var errTooLarge = errors.New("the answer is larger than the limit")
+
+// keptBuffer is the largest buffer that goes back to the pool: one large page
+// must not hold its memory for good.
+const keptBuffer = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func release(buf *bytes.Buffer) {
+	if buf.Cap() <= keptBuffer {
+		buf.Reset()
+		buffers.Put(buf)
+	}
+}
+
+// read reads at most limit bytes of what the answer is after decompression.
+func read(buf *bytes.Buffer, resp *http.Response, limit int64) error {
+	if resp.ContentLength > limit {
+		return fmt.Errorf("%w of %d bytes", errTooLarge, limit)
+	}
+	n, err := buf.ReadFrom(io.LimitReader(resp.Body, limit+1))
+	if n > limit {
+		return fmt.Errorf("%w of %d bytes", errTooLarge, limit)
+	}
+	return err
+}
+
+func (c *call) log(err error, took time.Duration) {
+	level, text := slog.LevelDebug, "chatdm: call succeeded"
+	if err != nil {
+		level, text = slog.LevelWarn, "chatdm: call failed"
+	}
+	attrs := []slog.Attr{
+		slog.String("service", c.engine.service),
+		slog.String("method", c.request.Method),
+		slog.Int("attempts", c.sent),
+		slog.Duration("duration", took),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	c.engine.logger.LogAttrs(c.Context, level, text, attrs...)
+}

@@ -28,7 +28,10 @@ func TestBadInput(t *testing.T) {
 		return func(ctx context.Context, c *chatdm.Client) error { _, err := c.IM.Close(ctx, id); return err }
 	}
 	convClose := func(id string) func(context.Context, *chatdm.Client) error {
-		return func(ctx context.Context, c *chatdm.Client) error { _, err := c.Conversations.Close(ctx, id); return err }
+		return func(ctx context.Context, c *chatdm.Client) error {
+			_, err := c.Conversations.Close(ctx, id)
+			return err
+		}
 	}
 	list := func(p chatdm.ConversationsListParams) func(context.Context, *chatdm.Client) error {
 		return func(ctx context.Context, c *chatdm.Client) error {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -34,10 +36,17 @@ func Decode(body []byte, v any) error {
 
 const excerptRunes = 120
 
+var unicodeEscape = regexp.MustCompile(`\\u[0-9a-fA-F]{4}`)
+
 // Excerpt shows the beginning of an answer that is not what it should be, on
 // one line and without credentials.
 func (e *Engine) Excerpt(body []byte) string {
-	text := e.Line(string(body)) // before the cut, which could halve a credential
+	// All of it before the cut, which could halve a credential, and without the
+	// escapes that JSON may hide one behind.
+	text := e.Line(unicodeEscape.ReplaceAllStringFunc(string(body), func(escape string) string {
+		n, _ := strconv.ParseUint(escape[2:], 16, 16)
+		return string(rune(n))
+	}))
 	if runes := []rune(text); len(runes) > excerptRunes {
 		text = string(runes[:excerptRunes]) + "…"
 	}
@@ -86,9 +95,9 @@ func newScrubber(secrets []string) func(string) string {
 		if len(s) < leastSecret {
 			continue
 		}
-		pairs = append(pairs, s, "[redacted]")
-		if escaped := url.QueryEscape(s); escaped != s {
-			pairs = append(pairs, escaped, "[redacted]")
+		inJSON, _ := json.Marshal(s)
+		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s), string(inJSON[1 : len(inJSON)-1])} {
+			pairs = append(pairs, form, "[redacted]")
 		}
 	}
 	if pairs == nil {

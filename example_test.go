@@ -1,0 +1,317 @@
+package chatdm_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmtest"
+)
+
+// newExample starts a Slack for an example and a client of it.
+func newExample(opts ...chatdm.Option) (*chatdmtest.Slack, *chatdm.Client) {
+	slack := chatdmtest.NewSlack()
+	client, err := chatdm.NewClient(chatdmtest.BotToken, append(opts, chatdm.WithBaseURL(slack.URL))...)
+	if err != nil {
+		panic(err)
+	}
+	return slack, client
+}
+
+func Example() {
+	slack := chatdmtest.NewSlack() // in place of slack.com
+	defer slack.Close()
+	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(slack.URL))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx := context.Background()
+	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("opened", dm.Channel.ID, "already open:", dm.AlreadyOpen)
+	closed, err := client.Conversations.Close(ctx, dm.Channel.ID)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("closed, already closed:", closed.AlreadyClosed)
+	// Output:
+	// opened D000000001 already open: false
+	// closed, already closed: false
+}
+
+func ExampleNewClient() {
+	client, err := chatdm.NewClient("xoxb-2345-secret",
+		chatdm.WithBaseURL("https://slack-gov.com/api"),
+		chatdm.WithTimeout(10*time.Second))
+	fmt.Println(client, err)
+
+	_, err = chatdm.NewClient("xoxb-2345-secret", chatdm.WithBaseURL("slack.com/api"))
+	fmt.Println(err)
+	// Output:
+	// chatdm.Client(https://slack-gov.com/api) <nil>
+	// slack NewClient: invalid_request: the request makes no sense: WithBaseURL: needs to start with https:// or http:// (nothing sent)
+}
+
+func ExampleConversationsService_Open() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+
+	group := chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice, chatdmtest.Bob}, ReturnIM: true}
+	res, err := client.Conversations.Open(ctx, group)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.Channel.ID, res.Channel.Name, res.Channel.IsMPIM)
+
+	_, err = client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.DisabledUser}})
+	fmt.Println(errors.Is(err, chatdm.ErrUserDisabled))
+	// Output:
+	// C000000001 mpdm-chatdmtest--alice--bob-1 true
+	// true
+}
+
+func ExampleConversationsService_Close() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+
+	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 2 {
+		res, err := client.Conversations.Close(ctx, dm.Channel.ID)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println("no-op:", res.NoOp, "already closed:", res.AlreadyClosed)
+	}
+	// Output:
+	// no-op: false already closed: false
+	// no-op: true already closed: true
+}
+
+func ExampleConversationsService_List() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+
+	for _, user := range []string{chatdmtest.Alice, chatdmtest.Bob, chatdmtest.Carol} {
+		if _, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{user}}); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	// Pages of two; the next one is fetched when it is needed.
+	for channel, err := range client.Conversations.List(ctx, chatdm.ConversationsListParams{Types: []string{"im"}, Limit: 2}) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(channel.ID, channel.User, channel.IsOpen)
+	}
+	// Output:
+	// D000000001 U0ALICE01 true
+	// D000000002 U0BOB0001 true
+	// D000000003 U0CAROL01 true
+}
+
+// Slack has retired im.open; the client goes on with conversations.open.
+func ExampleIMService_Open() {
+	slack, client := newExample()
+	defer slack.Close()
+	slack.RetireIM(true)
+
+	for range 2 {
+		res, err := client.IM.Open(context.Background(), chatdm.IMOpenParams{User: chatdmtest.Alice})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(res.Channel.ID, "by", res.Meta.Method, "after", res.Meta.Attempts, "requests; already open:", res.AlreadyOpen)
+	}
+	// Output:
+	// D000000001 by conversations.open after 2 requests; already open: false
+	// D000000001 by conversations.open after 1 requests; already open: true
+}
+
+func ExampleIMService_Close() {
+	slack, client := newExample(chatdm.WithStrictIM())
+	defer slack.Close()
+	slack.RetireIM(true)
+
+	_, err := client.IM.Close(context.Background(), "D000000001")
+	fmt.Println(errors.Is(err, chatdm.ErrMethodDeprecated), errors.Is(err, chatdm.KindUnsupported))
+	// Output:
+	// true true
+}
+
+func ExampleClient_Call() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+
+	dm, err := client.IM.Open(ctx, chatdm.IMOpenParams{User: chatdmtest.Alice})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	params := struct {
+		Channel string `url:"channel"`
+		Text    string `url:"text"`
+	}{dm.Channel.ID, "The build is green."}
+	var result struct {
+		Message chatdm.Message `json:"message"`
+	}
+	meta, err := client.Call(ctx, "chat.postMessage", params, &result)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(meta.StatusCode, result.Message.Text)
+	// Output:
+	// 200 The build is green.
+}
+
+func ExampleClient_String() {
+	client, err := chatdm.NewClient("xoxb-2345-secret")
+	fmt.Printf("%v %+v %v\n", client, client, err)
+	// Output:
+	// chatdm.Client(https://slack.com/api) chatdm.Client(https://slack.com/api) <nil>
+}
+
+func ExampleClient_GoString() {
+	client, err := chatdm.NewClient("xoxb-2345-secret")
+	fmt.Printf("%#v %v\n", client, err)
+	// Output:
+	// chatdm.Client(https://slack.com/api) <nil>
+}
+
+// The switch that a bot needs: first the codes that it can do something about,
+// then the classes.
+func ExampleError() {
+	slack, client := newExample(chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}))
+	defer slack.Close()
+
+	greet := func(user string) string {
+		_, err := client.Conversations.Open(context.Background(), chatdm.ConversationsOpenParams{Users: []string{user}})
+		switch {
+		case err == nil:
+			return "say hello"
+		case errors.Is(err, chatdm.ErrUserDisabled):
+			return "take them off the list"
+		case errors.Is(err, chatdm.KindNotFound):
+			return "no such user"
+		case errors.Is(err, chatdm.KindRateLimited):
+			e, _ := errors.AsType[*chatdm.Error](err)
+			return fmt.Sprint("again in ", e.RetryAfter)
+		case errors.Is(err, chatdm.KindUnavailable):
+			return "again later"
+		case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
+			return "wake the operator: " + err.Error()
+		default:
+			return "a bug: " + err.Error()
+		}
+	}
+	fmt.Println(greet(chatdmtest.Alice))
+	fmt.Println(greet(chatdmtest.DisabledUser))
+	fmt.Println(greet("U404"))
+	slack.Fail("conversations.open", 1, chatdmtest.Fault{Status: 503})
+	fmt.Println(greet(chatdmtest.Alice))
+	slack.Limit("conversations.open", 1, time.Minute)
+	_ = greet(chatdmtest.Alice)
+	fmt.Println(greet(chatdmtest.Alice))
+	// Output:
+	// say hello
+	// take them off the list
+	// no such user
+	// again later
+	// again in 1m0s
+}
+
+func ExampleError_Error() {
+	slack, client := newExample()
+	defer slack.Close()
+	slack.AddToken(chatdmtest.Token{Value: chatdmtest.BotToken, User: chatdmtest.BotUser, Scopes: []string{"chat:write"}})
+
+	_, err := client.IM.Open(context.Background(), chatdm.IMOpenParams{User: chatdmtest.Alice})
+	fmt.Println(err)
+	// Output:
+	// slack im.open: missing_scope: the token lacks a scope; add one and install the app again (needs one of im:write; has chat:write; status 200; request 00000000000000000000000000000001; 1 attempt)
+}
+
+func ExampleError_Is() {
+	err := &chatdm.Error{Code: "brand_new", Kind: chatdm.KindUnknown}
+	fmt.Println(errors.Is(err, chatdm.Code("brand_new")), errors.Is(err, chatdm.KindUnknown), errors.Is(err, chatdm.ErrInvalidAuth))
+	// Output:
+	// true true false
+}
+
+func ExampleError_Unwrap() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+
+	_, err := client.IM.Close(ctx, "D000000001")
+	fmt.Println(errors.Is(err, chatdm.KindCanceled), errors.Is(err, context.Canceled))
+	// Output:
+	// true true
+}
+
+func ExampleError_LogValue() {
+	slack, client := newExample()
+	defer slack.Close()
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+
+	_, err := client.IM.Close(context.Background(), "D404")
+	logger.Warn("cannot close", "error", err)
+	// Output:
+	// level=WARN msg="cannot close" error.service=slack error.method=im.close error.kind=not_found error.attempts=1 error.code=channel_not_found error.request_id=00000000000000000000000000000001 error.status=200
+}
+
+func ExampleCode_Kind() {
+	fmt.Println(chatdm.ErrUserNotFound.Kind(), chatdm.ErrTokenExpired.Kind(), chatdm.Code("brand_new").Kind())
+	// Output:
+	// not_found unauthenticated unknown
+}
+
+func ExampleCode_Error() {
+	fmt.Println(chatdm.ErrCannotDMBot.Error())
+	// Output:
+	// cannot_dm_bot
+}
+
+func ExampleKind_Error() {
+	fmt.Println(chatdm.KindRateLimited.Error())
+	// Output:
+	// rate_limited
+}
+
+func ExampleTimestamp_Time() {
+	fmt.Println(chatdm.Timestamp("1442525627.000002").Time())
+	fmt.Println(chatdm.Timestamp("0000000000.000000").Time().IsZero())
+	// Output:
+	// 2015-09-17 21:33:47.000002 +0000 UTC
+	// true
+}

@@ -56,6 +56,7 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 	}
 	e, err := engine.New(cfg, engine.Service{
 		Name: service,
+		URL:  "WithBaseURL",
 		Header: map[string]string{
 			"Authorization": "Bearer " + token,
 			// Without a charset: Slack answers superfluous_charset to one.
@@ -108,7 +109,8 @@ func (c *Client) GoString() string { return c.String() }
 // error is [KindUnexpectedResponse], and the call has had its effect.
 //
 // As nobody knows whether the method may be repeated, it is repeated only when
-// the first request was refused for its rate or never reached the server.
+// the first request was refused for its rate or never reached the server. Where
+// it may have had its effect the error matches [ErrEffectUnknown].
 func (c *Client) Call(ctx context.Context, method string, params, result any) (*Meta, error) {
 	r, err := c.do(ctx, call{method: method, params: params, result: result, invalid: checkCall(method, params, result)})
 	if err != nil {
@@ -390,7 +392,7 @@ func (c *Client) failure(method string, before int, f *engine.Failure) error {
 func (x *exchange) Seal(err, cause error) error {
 	e := err.(*Error)
 	if e.Err != nil {
-		cause = fmt.Errorf("%w: %w", e.Err, cause)
+		cause = fmt.Errorf("%w; %w", e.Err, cause)
 	}
 	e.Err = cause
 	return e

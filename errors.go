@@ -162,6 +162,12 @@ func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
+// ErrEffectUnknown is in the chain of an error whose call was sent and may
+// have had its effect, and which was not repeated because that could do harm:
+// [Client.Call], and the deletion of a room on Rocket.Chat. Find out what
+// became of it before you call again.
+var ErrEffectUnknown = engine.ErrEffectUnknown
+
 // Warning is a remark that came with an answer. The call did what it says.
 type Warning string
 

@@ -48,7 +48,7 @@ func sentinels(t testing.TB) map[chatdm.Code]string {
 	names := map[chatdm.Code]string{}
 	for _, decl := range file.Decls {
 		gen, ok := decl.(*ast.GenDecl)
-		if !ok {
+		if !ok || gen.Tok != token.CONST {
 			continue
 		}
 		for _, spec := range gen.Specs {

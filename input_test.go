@@ -3,6 +3,7 @@ package chatdm_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -270,8 +271,7 @@ func TestTimeout(t *testing.T) {
 				if errors.Is(err, context.DeadlineExceeded) {
 					t.Error("the attempt's timeout passes for a deadline of the caller's")
 				}
-				var timeout interface{ Timeout() bool }
-				if !errors.As(err, &timeout) || !timeout.Timeout() {
+				if timeout, ok := errors.AsType[net.Error](errors.Unwrap(err)); !ok || !timeout.Timeout() {
 					t.Error("the cause is no timeout")
 				}
 			})

@@ -178,8 +178,13 @@ func TestRetryContract(t *testing.T) {
 					if want == 3 {
 						want = 4
 					}
-					if e := wantError(t, err, tt.want...); e.Attempts != want || s.sent() != want {
+					e := wantError(t, err, tt.want...)
+					if e.Attempts != want || s.sent() != want {
 						t.Errorf("%d requests, Attempts %d, want %d", s.sent(), e.Attempts, want)
+					}
+					unknown := tt.repeated && !again // the row is of Call, and for open it would be repeated
+					if errors.Is(err, chatdm.ErrEffectUnknown) != unknown {
+						t.Errorf("ErrEffectUnknown is %t, want %t: %v", !unknown, unknown, err)
 					}
 				})
 			}
@@ -346,6 +351,30 @@ func TestContext(t *testing.T) {
 			}
 		})
 	})
+	t.Run("in the wait after an answer that was cut off", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(answer(200, `{"ok"`))
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(100*time.Millisecond, cancel)
+			_, err := open(ctx, newClient(t, s))
+			wantError(t, err, chatdm.KindUnexpectedResponse, context.Canceled)
+			if text := err.Error(); !strings.Contains(text, "cut off after 5 bytes; context canceled") {
+				t.Errorf("text %q", text)
+			}
+		})
+	})
+	t.Run("in flight, of a call that is not repeated", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(ok.Delay(time.Minute))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := newClient(t, s).Call(ctx, "chat.postMessage", nil, nil)
+			if e := wantError(t, err, chatdm.KindCanceled, context.DeadlineExceeded, chatdm.ErrEffectUnknown); e.Attempts != 1 {
+				t.Errorf("got %+v, want 1 attempt", e)
+			}
+			time.Sleep(time.Minute)
+		})
+	})
 	t.Run("in the wait after a lost connection", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newScript(failure(io.ErrUnexpectedEOF))
@@ -464,6 +493,30 @@ func TestSharedPause(t *testing.T) {
 			t.Errorf("the last call left at %v", last)
 		}
 	})
+}
+
+// TestPauseIsProlonged: of two refusals at once the longer one counts.
+func TestPauseIsProlonged(t *testing.T) {
+	for _, hints := range [][2]string{{"10", "30"}, {"30", "10"}} {
+		synctest.Test(t, func(t *testing.T) {
+			slow := func(hint string) httpmock.Responder {
+				return answer(429, "", "Retry-After", hint).Delay(time.Second)
+			}
+			s := newScript(slow(hints[0]), slow(hints[1]), ok)
+			client := newClient(t, s, chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}))
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() { _, _ = open(t.Context(), client) })
+			}
+			wg.Wait()
+			if _, err := open(t.Context(), client); err != nil {
+				t.Fatal(err)
+			}
+			if s.at[2] != 31*time.Second {
+				t.Errorf("sent at %v, want 31s", s.at[2])
+			}
+		})
+	}
 }
 
 func TestPauseThatMayNotBeWaitedOut(t *testing.T) {

@@ -28,7 +28,8 @@ type Config struct {
 	Logger           *slog.Logger
 	MaxResponseBytes int64
 	InsecureHTTP     bool
-	StrictIM         bool // Slack only
+	StrictIM         bool   // Slack only
+	TOTP             string // Rocket.Chat's Login only
 }
 
 // RetryPolicy is the root package's, field by field.
@@ -85,8 +86,8 @@ func (cfg *Config) attemptTimeout() time.Duration {
 }
 
 // validate checks every setting and returns the parsed base URL. The error
-// starts with the name of the option at fault.
-func (cfg *Config) validate() (*url.URL, error) {
+// starts with the name of the setting at fault.
+func (cfg *Config) validate(urlName string) (*url.URL, error) {
 	switch p := cfg.Retry; {
 	case cfg.Timeout != nil && *cfg.Timeout < 0:
 		return nil, errors.New("WithTimeout: negative")
@@ -104,7 +105,7 @@ func (cfg *Config) validate() (*url.URL, error) {
 	}
 	base, err := parseBase(cfg.BaseURL, cfg.InsecureHTTP)
 	if err != nil {
-		return nil, fmt.Errorf("WithBaseURL: %w", err)
+		return nil, fmt.Errorf("%s: %w", urlName, err)
 	}
 	return base, nil
 }

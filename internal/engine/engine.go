@@ -92,11 +92,14 @@ type Failure struct {
 }
 
 func (f *Failure) Error() string { return f.Err.Error() }
-func (f *Failure) Unwrap() error { return f.Err }
+
+// ErrEffectUnknown is the root package's.
+var ErrEffectUnknown = errors.New("the call may have had its effect, and was not repeated")
 
 // Service is what a platform's client fixes for all its calls.
 type Service struct {
 	Name    string            // "slack": the first part of a limiter's key
+	URL     string            // what the user calls the base URL, in errors about it
 	Header  map[string]string // sent with every request, credentials among them
 	Secrets []string          // what no text may show
 }
@@ -120,11 +123,12 @@ type Engine struct {
 	scrub  func(string) string
 }
 
-// New checks the configuration and builds the engine. Its error is a *Failure.
+// New checks the configuration and builds the engine. Its error names the
+// setting at fault.
 func New(cfg Config, service Service) (*Engine, error) {
-	base, err := cfg.validate()
+	base, err := cfg.validate(service.URL)
 	if err != nil {
-		return nil, invalid(err)
+		return nil, err
 	}
 	header := make(http.Header, len(service.Header)+len(cfg.Header)+2)
 	header.Set("Accept", "application/json")

@@ -32,7 +32,11 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 			e.limiter.Limited(c.Context, c.key(), max(v.Hint, leastPause))
 		}
 	}
-	if v.Outcome == Unknown && !c.request.Repeatable ||
+	if v.Outcome == Unknown && !c.request.Repeatable {
+		c.verdict.Err = c.request.Exchange.Seal(v.Err, ErrEffectUnknown)
+		return false, nil
+	}
+	if !c.answered && ctx.Err() != nil || // the attempt's error is already the context's
 		c.sent >= e.retry.MaxAttempts ||
 		v.Hint > e.retry.MaxRetryAfter {
 		return false, nil
@@ -181,7 +185,7 @@ func Transient(status int) bool {
 func (c *call) lost(ctx context.Context, err error) (*Failure, Outcome) {
 	switch {
 	case c.Context.Err() != nil:
-		return c.canceled(), Definite
+		return c.canceled(), Unknown
 	case ctx.Err() != nil:
 		return &Failure{Kind: Unavailable, Err: errAttemptTimeout}, Unknown
 	case errors.Is(err, errTooLarge), corrupt(err):

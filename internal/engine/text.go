@@ -65,9 +65,6 @@ func (e *Engine) Line(text string) string {
 // Cause is err, or where its text shows a credential an error that does not:
 // a transport of the caller's may put a whole request into its errors.
 func (e *Engine) Cause(err error) error {
-	if err == nil {
-		return nil
-	}
 	text := err.Error()
 	if clean := e.scrub(text); clean != text {
 		return &cleaned{text: clean, is: func(target error) bool { return errors.Is(err, target) }}

@@ -7,13 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
-
-	"github.com/google/go-querystring/query"
 
 	"github.com/chatdm/chatdm/internal/engine"
 )
@@ -51,7 +47,7 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 			opt(&cfg)
 		}
 	}
-	if err := checkToken(token); err != nil {
+	if err := engine.CheckCredential("token", token); err != nil {
 		return nil, constructorError(err)
 	}
 	e, err := engine.New(cfg, engine.Service{
@@ -77,17 +73,6 @@ func constructorError(err error) error {
 	return &Error{Service: service, Method: "NewClient", Kind: KindInvalidRequest, Err: err}
 }
 
-// checkToken never prints the token.
-func checkToken(token string) error {
-	switch {
-	case token == "":
-		return errors.New("token: empty")
-	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
-		return errors.New("token: holds white space, a control character or a character outside ASCII")
-	}
-	return nil
-}
-
 // String names the service and the base URL, and no secret.
 func (c *Client) String() string {
 	if c == nil || c.engine == nil {
@@ -102,7 +87,7 @@ func (c *Client) GoString() string { return c.String() }
 // Call sends any other Slack method, "chat.postMessage" for example, with the
 // same errors and the same limits as the methods that have a Go function.
 //
-// Params is nil, a [url.Values], or a struct that
+// Params is nil, a url.Values, or a struct that
 // github.com/google/go-querystring encodes; it must not have an argument
 // called token. Result is nil, or a pointer that the answer's JSON object is
 // unmarshaled into, only when the call has succeeded; if it does not fit, the
@@ -125,12 +110,7 @@ func checkCall(method string, params, result any) error {
 			return fmt.Errorf("method: %q is not the name of a method", method)
 		}
 	}
-	if result != nil {
-		if v := reflect.ValueOf(result); v.Kind() != reflect.Pointer || v.IsNil() {
-			return fmt.Errorf("result: %T is not a pointer to decode into", result)
-		}
-	}
-	return nil
+	return engine.CheckResult(result)
 }
 
 func notNameChar(r rune) bool {
@@ -161,7 +141,7 @@ func (c *Client) do(ctx context.Context, next call) (*reply, error) {
 		if next.twin != nil && c.imRetired.Load() {
 			next = *next.twin
 		}
-		form, err := encode(next.params)
+		form, err := engine.Form(next.params)
 		if err != nil {
 			return refuse(err)
 		}
@@ -184,20 +164,6 @@ func (c *Client) do(ctx context.Context, next call) (*reply, error) {
 // retired tells of the answers that a method gets that is no longer served.
 func retired(err error) bool {
 	return errors.Is(err, ErrMethodDeprecated) || errors.Is(err, ErrDeprecatedEndpoint) || errors.Is(err, ErrUnknownMethod)
-}
-
-func encode(params any) (string, error) {
-	form, ok := params.(url.Values)
-	if !ok {
-		var err error
-		if form, err = query.Values(params); err != nil {
-			return "", fmt.Errorf("params: %w", err)
-		}
-	}
-	if form.Has("token") {
-		return "", errors.New("params: the argument token would put a credential into the body")
-	}
-	return form.Encode(), nil
 }
 
 // Meta is what an answer tells beside its content.

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/chatdm/chatdm/internal/engine"
 )
@@ -155,7 +153,7 @@ func closeCall(channel string) *call {
 	params := struct {
 		Channel string `url:"channel"`
 	}{channel}
-	return &call{method: "conversations.close", params: params, invalid: checkID("channel", channel), repeatable: true}
+	return &call{method: "conversations.close", params: params, invalid: engine.CheckID("channel", channel), repeatable: true}
 }
 
 func opened(r *reply, err error) (*OpenResult, error) {
@@ -179,48 +177,25 @@ func (p ConversationsOpenParams) check() error {
 	case len(p.Users) > 8:
 		return fmt.Errorf("users: %d ids, and at most eight may be named", len(p.Users))
 	case p.Channel != "":
-		return checkID("channel", p.Channel)
+		return engine.CheckID("channel", p.Channel)
 	case len(p.Users) == 0:
 		return errors.New("users: empty, and no channel either")
 	}
-	return checkIDs("users", p.Users)
+	return engine.CheckIDs("users", p.Users)
 }
 
 func (p ConversationsListParams) check() error {
-	if err := checkIDs("types", p.Types); err != nil {
+	if err := engine.CheckIDs("types", p.Types); err != nil {
 		return err
 	}
 	if p.Limit < 0 || p.Limit > 1000 {
 		return fmt.Errorf("limit: %d is not between 0 and 1,000", p.Limit)
 	}
 	if p.TeamID != "" {
-		return checkID("team_id", p.TeamID)
+		return engine.CheckID("team_id", p.TeamID)
 	}
 	return nil
 }
-
-// checkID refuses what can be no id. What an id begins with tells nothing of
-// what it names, so that it is not looked at.
-func checkID(field, id string) error {
-	switch {
-	case id == "":
-		return fmt.Errorf("%s: empty", field)
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, notIDChar):
-		return fmt.Errorf("%s: %q holds white space, a comma or a control character", field, short(id))
-	}
-	return nil
-}
-
-func checkIDs(field string, ids []string) error {
-	for i, id := range ids {
-		if err := checkID(fmt.Sprintf("%s[%d]", field, i), id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func notIDChar(r rune) bool { return r == ',' || unicode.IsSpace(r) || !unicode.IsGraphic(r) }
 
 // Channel is a conversation. Slack sends the fields that fit its type, and
 // only the ID unless the whole channel was asked for; the others are zero.

@@ -1,6 +1,10 @@
 package chatdm
 
-import "context"
+import (
+	"context"
+
+	"github.com/chatdm/chatdm/internal/engine"
+)
 
 // IMService has the methods that Slack retired on 2021-02-24 in favour of
 // conversations.*. Where the server answers that they are gone (with
@@ -32,7 +36,7 @@ type IMOpenParams struct {
 // Documented at https://api.slack.com/methods/im.open until 2021.
 func (s *IMService) Open(ctx context.Context, params IMOpenParams) (*OpenResult, error) {
 	return opened(s.client.do(ctx, call{
-		method: "im.open", params: params, invalid: checkID("user", params.User), repeatable: true, opens: true,
+		method: "im.open", params: params, invalid: engine.CheckID("user", params.User), repeatable: true, opens: true,
 		twin: openCall(ConversationsOpenParams{Users: []string{params.User}, ReturnIM: params.ReturnIM}),
 	}))
 }

@@ -107,7 +107,7 @@ func TestLifecycle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !first.AlreadyOpen || first.Meta.Attempts != 2 || !first.Channel.IsIM || first.Channel.User != chatdmtest.Alice || !first.Channel.IsOpen {
+	if !first.AlreadyOpen || first.Meta.Attempts != 2 || first.Meta.LostAnswers != 1 || !first.Channel.IsIM || first.Channel.User != chatdmtest.Alice || !first.Channel.IsOpen {
 		t.Errorf("got %+v", first)
 	}
 	if age := time.Since(time.Unix(first.Channel.Created, 0)); age < 0 || age > time.Minute {

@@ -85,7 +85,9 @@ func (c *Client) String() string {
 func (c *Client) GoString() string { return c.String() }
 
 // Call sends any other Slack method, "chat.postMessage" for example, with the
-// same errors and the same limits as the methods that have a Go function.
+// same kind of errors, the same limits and the same options as the methods that
+// have a Go function. Codes that only that method has are not in the catalogue;
+// they are [KindUnknown], and match by their name: Code("msg_too_long").
 //
 // Params is nil, a url.Values, or a struct that
 // github.com/google/go-querystring encodes; it must not have an argument
@@ -182,8 +184,13 @@ type Meta struct {
 	Warnings []Warning
 	// Messages are texts for the developer, as the server wrote them.
 	Messages []string
-	// Attempts counts the HTTP requests sent for this call, retries included.
+	// Attempts counts the HTTP requests of this call, retries and those that
+	// found no connection included.
 	Attempts int
+	// LostAnswers counts the earlier attempts of this call that may have had
+	// their effect, although no usable answer came back. Where it is above zero,
+	// an AlreadyOpen or AlreadyClosed may be this call's own doing.
+	LostAnswers int
 }
 
 // reply is the answer of any Slack method, as far as this package reads it.
@@ -226,7 +233,11 @@ func (x *exchange) Judge(a *engine.Answer) engine.Verdict {
 		return x.coded(a, ErrRateLimited) // whatever the body says, if anything
 	}
 	if r.Error != "" && !r.OK {
-		return x.coded(a, Code(r.Error))
+		code := Code(r.Error)
+		if code == "rate_limited" { // as chat.postMessage spells it
+			code = ErrRateLimited
+		}
+		return x.coded(a, code)
 	}
 	v := engine.Verdict{}
 	kind, problem := KindUnexpectedResponse, ""
@@ -304,6 +315,7 @@ func (x *exchange) describe(a *engine.Answer) {
 		Scopes:         x.list(a.Header.Get("X-Oauth-Scopes")),
 		AcceptedScopes: x.list(a.Header.Get("X-Accepted-Oauth-Scopes")),
 		Attempts:       x.before + a.Attempt,
+		LostAnswers:    a.Lost,
 	}
 	warnings := x.list(r.Warning)
 	if r.Metadata != nil {

@@ -29,8 +29,10 @@ type Error struct {
 	// Method is the API method that failed, "conversations.open" where
 	// IM.Open fell back to it; the name of the constructor for an error of one.
 	Method string
-	// Code is what the server said. It is kept also where nobody has documented
-	// it, and empty where the server gave none.
+	// Code is what the server said, and a sentinel where there is one for it: a
+	// 429 is ErrRateLimited whatever its body says. A code that nobody has
+	// documented is kept. It is empty where the server gave none, and where the
+	// client itself refused the call; the Kind is always set.
 	Code Code
 	// Kind is what to do about it; never empty.
 	Kind Kind
@@ -45,16 +47,21 @@ type Error struct {
 	// this method, 0 where it did not say. With a call that was not sent because
 	// of an earlier refusal it is what is left of that wait.
 	RetryAfter time.Duration
-	// Needed and Provided are the scopes of a missing_scope: those of which the
-	// method needs one, and those that the token has.
+	// Needed and Provided are the scopes of a missing_scope, as Slack lists them:
+	// those that the method can need, and those that the token has. Which of
+	// several is needed depends on the conversation: im:write for one user,
+	// mpim:write for a group.
 	Needed, Provided []string
 	// Warnings and Messages are what the response said beside the error.
 	Warnings []Warning
 	Messages []string
-	// Attempts counts the HTTP requests sent for the call, 0 where none was.
+	// Attempts counts the HTTP requests of the call, retries and those that found
+	// no connection included; 0 where none was tried.
 	Attempts int
 	// Err is the cause: what was wrong with the input or the answer, an error of
 	// the network, of the limiter or of the context. Nil where the code says all.
+	// It matches context.DeadlineExceeded also where the call failed at once
+	// because a wait would have passed the deadline.
 	Err error
 }
 
@@ -76,10 +83,10 @@ func (e *Error) Error() string {
 	}
 	var details []string
 	if len(e.Needed) > 0 {
-		details = append(details, "needs one of "+strings.Join(e.Needed, ","))
+		details = append(details, "needed "+strings.Join(e.Needed, ","))
 	}
 	if len(e.Provided) > 0 {
-		details = append(details, "has "+strings.Join(e.Provided, ","))
+		details = append(details, "provided "+strings.Join(e.Provided, ","))
 	}
 	if e.RetryAfter > 0 {
 		details = append(details, "retry after "+e.RetryAfter.String())
@@ -90,15 +97,17 @@ func (e *Error) Error() string {
 	if e.RequestID != "" {
 		details = append(details, "request "+e.RequestID)
 	}
-	switch e.Attempts {
-	case 0:
-		details = append(details, "nothing sent")
-	case 1:
-		details = append(details, "1 attempt")
-	default:
+	switch {
+	case e.Attempts > 1:
 		details = append(details, fmt.Sprint(e.Attempts, " attempts"))
+	case e.Attempts == 1:
+		details = append(details, "1 attempt")
+	case e.Kind != KindInvalidRequest: // of which it goes without saying
+		details = append(details, "nothing sent")
 	}
-	b.WriteString(" (" + strings.Join(details, "; ") + ")")
+	if details != nil {
+		b.WriteString(" (" + strings.Join(details, "; ") + ")")
+	}
 	return strings.Map(oneLine, b.String())
 }
 
@@ -215,10 +224,9 @@ const (
 // Error returns the kind's name.
 func (k Kind) Error() string { return string(k) }
 
+// meaning is empty for KindInvalidRequest, where the cause says it all.
 func (k Kind) meaning() string {
 	switch k {
-	case KindInvalidRequest:
-		return "the request makes no sense"
 	case KindUnauthenticated:
 		return "the credential is not accepted"
 	case KindPermissionDenied:
@@ -232,7 +240,7 @@ func (k Kind) meaning() string {
 	case KindUnavailable:
 		return "the service could not be reached or is in trouble"
 	case KindUnexpectedResponse:
-		return "the answer is not one of this API"
+		return "the answer is not what the API promises"
 	case KindCanceled:
 		return "the caller's context ended the call"
 	case KindUnknown:

@@ -193,10 +193,12 @@ func TestErrorText(t *testing.T) {
 		err  chatdm.Error
 		want string
 	}{
+		{chatdm.Error{Service: "slack", Method: "NewClient", Kind: chatdm.KindInvalidRequest, Err: errors.New("token: empty")},
+			"slack NewClient: invalid_request: token: empty"},
 		{chatdm.Error{Service: "slack", Method: "conversations.open", Code: chatdm.ErrMissingScope, Kind: chatdm.KindPermissionDenied,
 			Needed: []string{"im:write", "mpim:write"}, Provided: []string{"identify"}, StatusCode: 200, RequestID: "7f3", Attempts: 1},
 			"slack conversations.open: missing_scope: the token lacks a scope; add one and install the app again " +
-				"(needs one of im:write,mpim:write; has identify; status 200; request 7f3; 1 attempt)"},
+				"(needed im:write,mpim:write; provided identify; status 200; request 7f3; 1 attempt)"},
 		{chatdm.Error{Service: "slack", Method: "im.open", Kind: chatdm.KindUnavailable, Err: errors.New("dial tcp:\nconnection refused"), Attempts: 4},
 			"slack im.open: unavailable: the service could not be reached or is in trouble: dial tcp: connection refused (4 attempts)"},
 		{chatdm.Error{Service: "slack", Method: "im.open", Kind: chatdm.KindRateLimited, RetryAfter: 90 * time.Second},
@@ -210,7 +212,7 @@ func TestErrorText(t *testing.T) {
 		}
 	}
 	for _, kind := range []chatdm.Kind{
-		chatdm.KindInvalidRequest, chatdm.KindUnauthenticated, chatdm.KindPermissionDenied, chatdm.KindNotFound, chatdm.KindUnsupported,
+		chatdm.KindUnauthenticated, chatdm.KindPermissionDenied, chatdm.KindNotFound, chatdm.KindUnsupported,
 		chatdm.KindRateLimited, chatdm.KindUnavailable, chatdm.KindUnexpectedResponse, chatdm.KindCanceled, chatdm.KindUnknown,
 	} {
 		text := (&chatdm.Error{Service: "slack", Method: "m", Kind: kind}).Error()

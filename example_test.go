@@ -58,7 +58,7 @@ func ExampleNewClient() {
 	fmt.Println(err)
 	// Output:
 	// chatdm.Client(https://slack-gov.com/api) <nil>
-	// slack NewClient: invalid_request: the request makes no sense: WithBaseURL: needs to start with https:// or http:// (nothing sent)
+	// slack NewClient: invalid_request: WithBaseURL: needs to start with https:// or http://
 }
 
 func ExampleConversationsService_Open() {
@@ -211,10 +211,9 @@ func ExampleError() {
 		switch {
 		case err == nil:
 			return "say hello"
-		case errors.Is(err, chatdm.ErrUserDisabled):
-			return "take them off the list"
-		case errors.Is(err, chatdm.KindNotFound):
-			return "no such user"
+		case errors.Is(err, chatdm.ErrUserDisabled), errors.Is(err, chatdm.ErrUserNotVisible), errors.Is(err, chatdm.ErrCannotDMBot),
+			errors.Is(err, chatdm.KindNotFound):
+			return "take this one off the list"
 		case errors.Is(err, chatdm.KindRateLimited):
 			e, _ := errors.AsType[*chatdm.Error](err)
 			return fmt.Sprint("again in ", e.RetryAfter)
@@ -236,8 +235,8 @@ func ExampleError() {
 	fmt.Println(greet(chatdmtest.Alice))
 	// Output:
 	// say hello
-	// take them off the list
-	// no such user
+	// take this one off the list
+	// take this one off the list
 	// again later
 	// again in 1m0s
 }
@@ -250,7 +249,7 @@ func ExampleError_Error() {
 	_, err := client.IM.Open(context.Background(), chatdm.IMOpenParams{User: chatdmtest.Alice})
 	fmt.Println(err)
 	// Output:
-	// slack im.open: missing_scope: the token lacks a scope; add one and install the app again (needs one of im:write; has chat:write; status 200; request 00000000000000000000000000000001; 1 attempt)
+	// slack im.open: missing_scope: the token lacks a scope; add one and install the app again (needed im:write; provided chat:write; status 200; request 00000000000000000000000000000001; 1 attempt)
 }
 
 func ExampleError_Is() {

@@ -94,7 +94,7 @@ func TestRateLimitIsWaitedOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Meta.Attempts != 2 || res.Meta.StatusCode != 200 {
+		if res.Meta.Attempts != 2 || res.Meta.LostAnswers != 0 || res.Meta.StatusCode != 200 {
 			t.Errorf("Meta = %+v, want 2 attempts and status 200", res.Meta)
 		}
 		if want := []time.Duration{0, 30 * time.Second}; !slices.Equal(s.at, want) {
@@ -134,6 +134,7 @@ func TestRetryContract(t *testing.T) {
 		{"dns", failure(&net.DNSError{Err: "no such host", Name: "slack.com"}), true, true, []error{chatdm.KindUnavailable}},
 		{"connection lost", failure(io.ErrUnexpectedEOF), true, false, []error{chatdm.KindUnavailable, io.ErrUnexpectedEOF}},
 		{"429", answer(429, "", "Retry-After", "1"), true, true, []error{chatdm.KindRateLimited, chatdm.ErrRateLimited}},
+		{"rate_limited", coded("rate_limited"), true, true, []error{chatdm.KindRateLimited, chatdm.ErrRateLimited}},
 		{"ratelimited with 200", coded("ratelimited"), true, true, []error{chatdm.KindRateLimited, chatdm.ErrRateLimited}},
 		{"429 with another code", answer(429, `{"ok":false,"error":"invalid_auth"}`), true, true, []error{chatdm.ErrRateLimited}},
 		{"500", answer(500, ""), true, false, []error{chatdm.KindUnavailable}},

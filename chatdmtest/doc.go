@@ -4,14 +4,19 @@
 // [NewSlack] starts a Slack workspace. It answers the methods that open, close
 // and list direct messages the way Slack documents them: the flags of a call
 // that changed nothing, the scopes a token lacks, the warnings about charsets,
-// and every error by the cause it is documented for. What has no cause that a
-// test could bring about is scripted with Fail: error codes, statuses, broken
-// bodies, delays, stalls and lost connections. Limit sets a rate budget, and
-// Requests shows what the program under test has sent.
+// and every error by the cause it is documented for.
 //
-// Any HTTP client can talk to it; all it needs is the server's URL as the root
-// of the API and one of its tokens. A test of a program that opens a direct
-// message:
+// [NewRocketChat] starts a Rocket.Chat server, of one of the generations that
+// answer differently: with users, their permissions, login, and the endpoints that
+// create, open, close and delete direct messages.
+//
+// Both can be made to fail. What has no cause that a test could bring about is
+// scripted with Fail: error codes, statuses, broken bodies, delays, stalls and lost
+// connections. Limit sets a rate budget, and Requests shows what the program under
+// test has sent.
+//
+// Any HTTP client can talk to them; all it needs is the server's URL and one of
+// its tokens. A test of a program that opens a direct message:
 //
 //	func TestGreet(t *testing.T) {
 //		slack := chatdmtest.NewSlack()

@@ -46,7 +46,7 @@ func ExampleInMemory() {
 	fmt.Println(slack.URL)
 	call(slack, chatdmtest.BotToken, "im.open", url.Values{"user": {chatdmtest.Bob}})
 	// Output:
-	// http://localhost/api
+	// http://localhost:0/api
 	// 200 {"ok":true,"channel":{"id":"D000000001"}}
 }
 
@@ -57,6 +57,19 @@ func ExampleRetiredIM() {
 	call(slack, chatdmtest.BotToken, "im.close", url.Values{"channel": {"D000000001"}})
 	// Output:
 	// 200 {"ok":false,"error":"method_deprecated","response_metadata":{"messages":["[ERROR] This method is retired and can no longer be used. Please use conversations.close instead. Learn more: https://api.slack.com/changelog/2020-01-deprecating-antecedents-to-the-conversations-api"]}}
+}
+
+func ExampleSlack_RetireIM() {
+	slack := chatdmtest.NewSlack()
+	defer slack.Close()
+
+	bob := url.Values{"user": {chatdmtest.Bob}}
+	call(slack, chatdmtest.BotToken, "im.open", bob)
+	slack.RetireIM(true)
+	call(slack, chatdmtest.BotToken, "im.open", bob)
+	// Output:
+	// 200 {"ok":true,"channel":{"id":"D000000001"}}
+	// 200 {"ok":false,"error":"method_deprecated","response_metadata":{"messages":["[ERROR] This method is retired and can no longer be used. Please use conversations.open instead. Learn more: https://api.slack.com/changelog/2020-01-deprecating-antecedents-to-the-conversations-api"]}}
 }
 
 func ExampleSlack_AddUser() {

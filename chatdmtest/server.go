@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -19,19 +20,31 @@ import (
 // maxBody bounds what is read and kept of a request's body.
 const maxBody = 1 << 20
 
-// An Option changes how a server is started.
+// An Option changes how a server is started. A nil Option changes nothing.
 type Option func(*config)
 
 type config struct {
-	inMemory  bool
-	retiredIM bool
+	inMemory   bool
+	retiredIM  bool                 // of Slack
+	generation RocketChatGeneration // of Rocket.Chat; "" is the newest
+}
+
+func newConfig(opts []Option) config {
+	var c config
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&c)
+		}
+	}
+	return c
 }
 
 // InMemory starts the server on a network inside the process instead of a
 // loopback socket. It is still HTTP/1.1 between an http.Server and an
 // http.Transport, but over [net.Pipe], so that it works inside a testing/synctest
-// bubble. Only the server's Client reaches it, under any host name; its URL
-// names the host "localhost".
+// bubble, where a socket would keep time from passing. Only the server's Client
+// reaches it, under any host name: give that to what is tested. Its URL names
+// port 0 of localhost, where no other client finds anything.
 func InMemory() Option {
 	return func(c *config) { c.inMemory = true }
 }
@@ -54,7 +67,8 @@ const (
 // sent is of an unspecific error.
 type Fault struct {
 	// Code is an error code, sent in the platform's shape of an error, whether
-	// or not the platform knows it. Slack sends every code with status 200.
+	// or not the platform knows it. Slack sends every code with status 200,
+	// Rocket.Chat with 400 unless its [RocketChat] says otherwise.
 	Code string
 
 	// Status is the HTTP status of the answer, 200 to 599. Zero is the one that
@@ -92,7 +106,7 @@ type Fault struct {
 
 // A Request is what the server saw of one HTTP request.
 type Request struct {
-	Method     string      // the API method, "conversations.open"; "" outside the API
+	Method     string      // the API method, "conversations.open" or "im.delete"; "" outside the API
 	HTTPMethod string      // "POST"
 	Path       string      // "/api/conversations.open"
 	RawQuery   string      // without "?"
@@ -106,7 +120,7 @@ type Request struct {
 // network, scripted faults, budgets, the log of requests, and the end of it all.
 type server struct {
 	platform platform
-	root     string // path of the API, "/api/"
+	root     string // path of the API, "/api/" or "/api/v1/"
 
 	http      *http.Server
 	transport *http.Transport
@@ -123,9 +137,8 @@ type server struct {
 
 // platform is what a server has to know about the API that it plays.
 type platform interface {
-	respond(call) answer                        // runs the method
-	refuse(c call, code string) answer          // an error; of a code of its choice where code is ""
-	throttle(c call, wait time.Duration) answer // the budget is spent for that long
+	respond(call) answer               // runs the method, within the budget that spend keeps
+	refuse(c call, code string) answer // an error; of a code of its choice where code is ""
 }
 
 // call is one request for a method of the API.
@@ -154,6 +167,14 @@ type budget struct {
 	end         time.Time // of the current window
 }
 
+// quota is what a call has found of its budget. The zero quota is of a method
+// without one.
+type quota struct {
+	calls, left int
+	end         time.Time     // of the window
+	wait        time.Duration // until then, if nothing was left
+}
+
 // start serves p below root and returns the address of the host, "http://127.0.0.1:1234".
 func (s *server) start(p platform, root string, c config) string {
 	s.platform, s.root = p, root
@@ -168,7 +189,7 @@ func (s *server) start(p platform, root string, c config) string {
 	if c.inMemory {
 		pipes := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 		s.transport.DialContext = pipes.dial
-		listener, base = pipes, "http://localhost"
+		listener, base = pipes, "http://localhost:0"
 	} else {
 		var err error
 		listener, err = net.Listen("tcp", "127.0.0.1:0")
@@ -219,9 +240,12 @@ func (s *server) Client() *http.Client {
 // Limit gives a method a budget of that many calls in a window of that length.
 // A window starts with the first call that is counted in it. Calls of all tokens
 // count together; those that a [Fault] keeps from the method do not count. Above
-// the budget, the answer is HTTP 429 with a Retry-After: the seconds until the
-// window ends, rounded up. A new limit for the same method starts afresh. Zero
-// calls, or no window, takes the limit away.
+// the budget, the answer is HTTP 429. A new limit for the same method starts
+// afresh. Zero calls, or no window, takes the limit away.
+//
+// Slack says how long to wait in Retry-After: the seconds until the window ends,
+// rounded up. Rocket.Chat says it in the text of the error and in headers; see
+// [RocketChat].
 func (s *server) Limit(method string, calls int, per time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -359,7 +383,7 @@ func (s *server) faulty(c call, f Fault) answer {
 	broken := f.Cut != "" || f.Stall != ""
 	run := f.Apply || own && !broken
 	if run {
-		a = s.run(c)
+		a = s.platform.respond(c)
 	}
 	if !own || !run {
 		a = s.platform.refuse(c, f.Code)
@@ -384,32 +408,23 @@ func (s *server) faulty(c call, f Fault) answer {
 	return a
 }
 
-// run answers c as the platform does, within the method's budget.
-func (s *server) run(c call) answer {
-	if wait := s.spend(c.method); wait > 0 {
-		return s.platform.throttle(c, wait)
-	}
-	return s.platform.respond(c)
-}
-
-// spend counts a call of method. If its budget is spent, it is not counted, and
-// spend returns how long the window still lasts.
-func (s *server) spend(method string) time.Duration {
+// spend counts a call of method, unless nothing is left of its budget.
+func (s *server) spend(method string) quota {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.budgets[method]
 	if b == nil {
-		return 0
+		return quota{}
 	}
 	now := time.Now()
 	if !now.Before(b.end) {
 		b.used, b.end = 0, now.Add(b.per)
 	}
 	if b.used == b.calls {
-		return b.end.Sub(now)
+		return quota{calls: b.calls, end: b.end, wait: b.end.Sub(now)}
 	}
 	b.used++
-	return 0
+	return quota{calls: b.calls, left: b.calls - b.used, end: b.end}
 }
 
 // wait reports whether d went by before the client left or the server was closed.
@@ -463,6 +478,20 @@ func (a answer) until(at Point) []byte {
 		wire.Write(a.body[:len(a.body)/2])
 		return wire.Bytes()
 	}
+}
+
+// seconds is a wait as the platforms count it, rounded up.
+func seconds(wait time.Duration) int64 {
+	return int64((wait + time.Second - 1) / time.Second)
+}
+
+// marshal is for what the platforms answer, which holds nothing that JSON cannot.
+func marshal(v any) []byte {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return body
 }
 
 // plainAnswer is what a web server says about a request that is not for the API.

@@ -402,7 +402,7 @@ func TestMounted(t *testing.T) {
 
 func TestInMemoryDial(t *testing.T) {
 	s := chatdmtest.NewSlack(chatdmtest.InMemory())
-	if s.URL != "http://localhost/api" {
+	if s.URL != "http://localhost:0/api" {
 		t.Errorf("URL %s", s.URL)
 	}
 	s.Close()

@@ -2,7 +2,6 @@ package chatdmtest
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -142,11 +141,12 @@ func RetiredIM() Option {
 
 // NewSlack starts a server with a new workspace: the users and tokens among the
 // package's constants, and no conversations. Close it in the end. Like
-// httptest.NewServer, it panics if it cannot listen on the loopback interface.
+// httptest.NewServer, it panics if it cannot listen on the loopback interface; and
+// if an option is for another platform.
 func NewSlack(opts ...Option) *Slack {
-	var c config
-	for _, opt := range opts {
-		opt(&c)
+	c := newConfig(opts)
+	if c.generation != "" {
+		panic("chatdmtest: Generation is an option of NewRocketChat, not of NewSlack")
 	}
 	s := &Slack{
 		retired:   c.retiredIM,
@@ -254,6 +254,9 @@ var slackMethods = map[string]slackMethod{
 
 // respond implements platform.
 func (s *Slack) respond(c call) answer {
+	if wait := s.spend(c.method).wait; wait > 0 {
+		return s.throttle(wait)
+	}
 	if c.http.Method != http.MethodGet && c.http.Method != http.MethodPost {
 		a := plainAnswer(http.StatusMethodNotAllowed)
 		a.header.Set("Allow", "GET, POST")
@@ -347,13 +350,13 @@ func (s *Slack) refuse(c call, code string) answer {
 	return s.encode(reply, nil)
 }
 
-// throttle implements platform.
-func (s *Slack) throttle(_ call, wait time.Duration) answer {
+// throttle is the answer while the budget is spent for that long.
+func (s *Slack) throttle(wait time.Duration) answer {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
 	a := s.encode(slackReply{Error: "ratelimited"}, nil)
 	a.status = http.StatusTooManyRequests
-	a.header.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+	a.header.Set("Retry-After", strconv.FormatInt(seconds(wait), 10))
 	return a
 }
 
@@ -367,10 +370,6 @@ func (s *Slack) encode(reply slackReply, warnings []string) answer {
 		}
 		reply.Metadata.Warnings = warnings
 	}
-	body, err := json.Marshal(reply)
-	if err != nil {
-		panic(err) // a reply holds nothing that JSON cannot
-	}
 	s.replies++
 	return answer{
 		status: http.StatusOK,
@@ -378,6 +377,6 @@ func (s *Slack) encode(reply slackReply, warnings []string) answer {
 			"Content-Type":   {"application/json; charset=utf-8"},
 			"X-Slack-Req-Id": {fmt.Sprintf("%032x", s.replies)},
 		},
-		body: body,
+		body: marshal(reply),
 	}
 }

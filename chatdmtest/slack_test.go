@@ -28,7 +28,7 @@ func newSlack(t *testing.T, opts ...chatdmtest.Option) *chatdmtest.Slack {
 	return s
 }
 
-func send(t *testing.T, s *chatdmtest.Slack, r *http.Request) answer {
+func send(t *testing.T, s interface{ Client() *http.Client }, r *http.Request) answer {
 	t.Helper()
 	resp, err := s.Client().Do(r)
 	if err != nil {

@@ -96,8 +96,8 @@ func (c *Client) String() string {
 // GoString is the same as String.
 func (c *Client) GoString() string { return c.String() }
 
-// Call sends any other request below /api/v1, with the same errors and the
-// same limits as the methods that have a Go function. The path is that of the
+// Call sends any other request below /api/v1, with the same kind of errors, the
+// same limits and the same options as the methods that have a Go function. The path is that of the
 // endpoint without a leading slash: "im.list", "rooms.upload/GENERAL".
 //
 // With GET, params is nil, a url.Values, or a struct that
@@ -204,7 +204,7 @@ func (x *exchange) Judge(a *engine.Answer) engine.Verdict {
 	x.reply = reply{}
 	r := &x.reply
 	malformed := engine.Decode(a.Body, r)
-	r.meta = chatdm.Meta{Method: x.call.path, StatusCode: a.Status, RequestID: x.requestID(a), Attempts: a.Attempt}
+	r.meta = chatdm.Meta{Method: x.call.path, StatusCode: a.Status, RequestID: x.requestID(a), Attempts: a.Attempt, LostAnswers: a.Lost}
 
 	if a.Status == http.StatusTooManyRequests {
 		return x.limited(a)
@@ -268,8 +268,10 @@ func (x *exchange) limited(a *engine.Answer) engine.Verdict {
 	if e.RetryAfter == 0 {
 		e.RetryAfter = engine.ResetAfter(a.Header)
 	}
-	if e.RetryAfter == 0 {
-		e.RetryAfter = textWait(e.Message)
+	// The Date that a reset is compared with is in whole seconds, so that the
+	// result can be a second too long; the text has the server's own seconds.
+	if wait := textWait(e.Message); wait > 0 && (e.RetryAfter == 0 || wait < e.RetryAfter && e.RetryAfter-wait < time.Second) {
+		e.RetryAfter = wait
 	}
 	return engine.Verdict{Err: e, Outcome: engine.Refused, Hint: e.RetryAfter}
 }

@@ -353,6 +353,8 @@ func TestHints(t *testing.T) {
 	}{
 		{"X-RateLimit-Reset against the response's Date", goldenResponse(t, "im.delete", "limited"), 41 * time.Second},
 		{"the text", goldenResponse(t, "im.delete", "limited_without_headers"), 50 * time.Second},
+		{"the text, where the reset is a fraction of a second longer", goldenWithReset(t, "946684850900"), 50 * time.Second},
+		{"the reset, where it is longer than that", goldenWithReset(t, "946684851000"), 51 * time.Second},
 		{"backoff", goldenResponse(t, "im.delete", "limited_without_a_body"), time.Second},
 		{"a proxy's Retry-After", httpmock.NewStringResponder(429, "").HeaderSet(http.Header{"Retry-After": {"7"}}), 7 * time.Second},
 		{"a reset that is past, then the text", goldenWithReset(t, "946684000000"), 50 * time.Second},

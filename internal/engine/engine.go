@@ -61,6 +61,7 @@ type Answer struct {
 	Header  http.Header
 	Body    []byte
 	Attempt int // how many requests this call has sent so far, this one included
+	Lost    int // how many of those before it may have had their effect
 }
 
 // Verdict is what an attempt came to.
@@ -210,6 +211,7 @@ type call struct {
 	request *Request
 
 	sent     int
+	lost     int           // attempts before the last that may have had their effect
 	verdict  Verdict       // of the last attempt
 	answered bool          // that attempt got an answer, and Judge made the verdict
 	wait     time.Duration // before the next attempt
@@ -317,7 +319,7 @@ func (t *attempts) RoundTrip(outer *http.Request) (*http.Response, error) {
 
 	resp, err := t.next.RoundTrip(t.build(ctx, c, outer))
 	if err != nil {
-		f, outcome := c.lost(ctx, err)
+		f, outcome := c.broken(ctx, err)
 		if outcome == Unknown && (neverSent(err) || connecting.failed()) {
 			outcome = Unsent
 		}
@@ -353,7 +355,7 @@ func (t *attempts) build(ctx context.Context, c *call, outer *http.Request) *htt
 
 // judge reads the answer and lets the platform decide what it means.
 func (c *call) judge(ctx context.Context, resp *http.Response) {
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Attempt: c.sent}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Attempt: c.sent, Lost: c.lost}
 	if a.Status >= 300 && a.Status < 400 {
 		err := fmt.Errorf("redirected to %s; redirects are not followed", target(resp))
 		c.fail(&Failure{Kind: UnexpectedResponse, Err: err, Answer: a}, Definite)
@@ -365,7 +367,7 @@ func (c *call) judge(ctx context.Context, resp *http.Response) {
 	// A refusal and a server error are decided by the status: how their body
 	// ends changes nothing.
 	if err != nil && a.Status != http.StatusTooManyRequests && a.Status < 500 {
-		f, outcome := c.lost(ctx, err)
+		f, outcome := c.broken(ctx, err)
 		if errors.Is(f.Err, io.ErrUnexpectedEOF) { // it ended early, the connection did not break
 			f.Kind = UnexpectedResponse
 		}

@@ -47,6 +47,9 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 		return false, nil
 	}
 	c.wait, c.waiting = wait, true
+	if v.Outcome == Unknown {
+		c.lost++
+	}
 	if e.logger != nil {
 		e.logger.LogAttrs(c.Context, slog.LevelInfo, "chatdm: retrying",
 			slog.String("service", e.service), slog.String("method", c.request.Method),
@@ -142,11 +145,10 @@ func (c *call) forbidden(left, wait time.Duration) error {
 		return nil
 	}
 	if left > c.engine.retry.MaxRetryAfter {
-		return fmt.Errorf("the server asked for a pause of this method; %v of it are left", left)
+		return errors.New("the server has asked for a pause of this method")
 	}
 	if deadline, ok := c.Deadline(); ok && time.Until(deadline) < wait {
-		return fmt.Errorf("the server asked for a pause of this method; the %v left of it would pass the context's deadline: %w",
-			left, context.DeadlineExceeded)
+		return fmt.Errorf("the server has asked for a pause of this method, which would pass the context's deadline: %w", context.DeadlineExceeded)
 	}
 	return nil
 }
@@ -181,8 +183,8 @@ func Transient(status int) bool {
 	return false
 }
 
-// lost tells what a round trip or a read that failed means.
-func (c *call) lost(ctx context.Context, err error) (*Failure, Outcome) {
+// broken tells what a round trip or a read that failed means.
+func (c *call) broken(ctx context.Context, err error) (*Failure, Outcome) {
 	switch {
 	case c.Context.Err() != nil:
 		return c.canceled(), Unknown

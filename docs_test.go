@@ -13,7 +13,7 @@ import (
 // TestEveryMethodHasAnExample holds for the methods of every exported type of
 // the packages that users import; the test files of a package hold its examples.
 func TestEveryMethodHasAnExample(t *testing.T) {
-	for _, dir := range []string{".", "chatdmtest"} {
+	for _, dir := range []string{".", "rocketchat", "chatdmtest"} {
 		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)

@@ -10,18 +10,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"time"
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/examples/internal/show"
 )
 
 func main() {
@@ -71,22 +70,22 @@ func embedded(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	d.step("Open a direct message with someone whose account is deactivated")
+	d.Step("Open a direct message with someone whose account is deactivated")
 	_, err = d.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.DisabledUser}})
 	if !errors.Is(err, chatdm.ErrUserDisabled) {
 		return fmt.Errorf("expected user_disabled, got %w", err)
 	}
-	d.say("errors.Is(err, chatdm.ErrUserDisabled): %v", err)
+	d.Say("errors.Is(err, chatdm.ErrUserDisabled): %v", err)
 
 	slack.RetireIM(true)
-	d.step("Call im.open, which Slack has retired")
+	d.Step("Call im.open, which Slack has retired")
 	opened, err := d.client.IM.Open(ctx, chatdm.IMOpenParams{User: chatdmtest.Bob})
 	if err != nil {
 		return err
 	}
-	d.say("%s answered instead, for channel %s, after %d requests in all.", opened.Meta.Method, opened.Channel.ID, opened.Meta.Attempts)
+	d.Say("%s answered instead, for channel %s, after %d requests in all.", opened.Meta.Method, opened.Channel.ID, opened.Meta.Attempts)
 
-	d.step("Run into the rate limit: one close in two seconds is allowed")
+	d.Step("Run into the rate limit: one close in two seconds is allowed")
 	slack.Limit("conversations.close", 1, 2*time.Second)
 	for range 2 {
 		start := time.Now()
@@ -94,22 +93,20 @@ func embedded(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		d.say("Already closed: %t. Attempts: %d, in %v.", closed.AlreadyClosed, closed.Meta.Attempts, time.Since(start).Round(time.Second))
+		d.Say("Already closed: %t. Attempts: %d, in %v.", closed.AlreadyClosed, closed.Meta.Attempts, time.Since(start).Round(time.Second))
 	}
 	return nil
 }
 
-// demo is a client whose traffic is printed.
+// demo is a client whose traffic is shown.
 type demo struct {
+	*show.Show
 	client *chatdm.Client
-	out    io.Writer
-	steps  int
 }
 
 func newDemo(token string, out io.Writer, opts ...chatdm.Option) (*demo, error) {
-	d := &demo{out: out}
-	tap := &http.Client{Transport: wiretap{out}}
-	client, err := chatdm.NewClient(token, append(opts, chatdm.WithHTTPClient(tap))...)
+	d := &demo{Show: show.New(out)}
+	client, err := chatdm.NewClient(token, append(opts, chatdm.WithHTTPClient(d.HTTPClient()))...)
 	d.client = client
 	return d, err
 }
@@ -117,30 +114,30 @@ func newDemo(token string, out io.Writer, opts ...chatdm.Option) (*demo, error) 
 // harmless are the steps that do nobody any harm. If the direct message was
 // open before, it is open again in the end.
 func (d *demo) harmless(ctx context.Context, user string) error {
-	d.step("Open the direct message with " + user)
+	d.Step("Open the direct message with " + user)
 	params := chatdm.ConversationsOpenParams{Users: []string{user}, ReturnIM: true}
 	first, err := d.client.Conversations.Open(ctx, params)
 	if err != nil {
 		return err
 	}
 	channel := first.Channel.ID
-	d.say("Channel %s. Already open: %t.", channel, first.AlreadyOpen)
+	d.Say("Channel %s. Already open: %t.", channel, first.AlreadyOpen)
 
-	d.step("Open it again")
+	d.Step("Open it again")
 	again, err := d.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{user}})
 	if err != nil {
 		return err
 	}
-	d.say("Channel %s. Already open: %t.", again.Channel.ID, again.AlreadyOpen)
+	d.Say("Channel %s. Already open: %t.", again.Channel.ID, again.AlreadyOpen)
 
-	d.step("Find it in the list of direct messages")
+	d.Step("Find it in the list of direct messages")
 	found := false
 	for listed, err := range d.client.Conversations.List(ctx, chatdm.ConversationsListParams{Types: []string{"im"}}) {
 		if err != nil {
 			return err
 		}
 		if found = listed.ID == channel; found {
-			d.say("Found %s with %s.", listed.ID, listed.User)
+			d.Say("Found %s with %s.", listed.ID, listed.User)
 			break // which asks for no further page
 		}
 	}
@@ -149,63 +146,19 @@ func (d *demo) harmless(ctx context.Context, user string) error {
 	}
 
 	for _, title := range []string{"Close it", "Close it again"} {
-		d.step(title)
+		d.Step(title)
 		closed, err := d.client.Conversations.Close(ctx, channel)
 		if err != nil {
 			return err
 		}
-		d.say("Already closed: %t.", closed.AlreadyClosed)
+		d.Say("Already closed: %t.", closed.AlreadyClosed)
 	}
 
 	if first.AlreadyOpen {
-		d.step("Leave it open, as it was")
+		d.Step("Leave it open, as it was")
 		if _, err := d.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Channel: channel}); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (d *demo) step(title string) {
-	d.steps++
-	fmt.Fprintf(d.out, "\n%d. %s\n", d.steps, title)
-}
-
-func (d *demo) say(format string, args ...any) {
-	fmt.Fprintf(d.out, "   "+format+"\n", args...)
-}
-
-// wiretap prints each request and its answer, and no header: the token is one.
-type wiretap struct{ out io.Writer }
-
-func (t wiretap) RoundTrip(req *http.Request) (*http.Response, error) {
-	form, err := req.GetBody()
-	if err != nil {
-		return nil, err
-	}
-	sent, _ := io.ReadAll(form)
-	fmt.Fprintf(t.out, "   > %s %s  %s\n", req.Method, req.URL.Path, sent)
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		fmt.Fprintf(t.out, "   < %v\n", err)
-		return nil, err
-	}
-	body, err := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	if hint := resp.Header.Get("Retry-After"); hint != "" {
-		fmt.Fprintf(t.out, "   < %s, Retry-After: %s\n", resp.Status, hint)
-	} else {
-		fmt.Fprintf(t.out, "   < %s  %s\n", resp.Status, excerpt(body))
-	}
-	return resp, err
-}
-
-// excerpt keeps the lists of a real workspace off the screen.
-func excerpt(body []byte) string {
-	const limit = 200
-	if len(body) > limit {
-		return string(body[:limit]) + "…"
-	}
-	return string(body)
 }

@@ -1,0 +1,108 @@
+// Rocketchat goes through the life of a direct message on Rocket.Chat: it
+// creates one, opens it, closes it and closes it again, deletes it and deletes
+// it again, and prints what was sent, what came back, and what the client made
+// of it.
+//
+// Without settings it runs against a server of its own. With ROCKETCHAT_URL,
+// ROCKETCHAT_USER_ID and ROCKETCHAT_AUTH_TOKEN it runs against a real one, with
+// a direct message between that user and ROCKETCHAT_USERNAME. That message must
+// not exist, or hold nothing that anybody needs: it is deleted in the end, for
+// which the user needs the permission delete-d.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/examples/internal/show"
+	"github.com/chatdm/chatdm/rocketchat"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "rocketchat:", err)
+		os.Exit(1)
+	}
+}
+
+var settings = []string{"ROCKETCHAT_URL", "ROCKETCHAT_USER_ID", "ROCKETCHAT_AUTH_TOKEN", "ROCKETCHAT_USERNAME"}
+
+// run chooses between the server of its own and a real one.
+func run(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
+	if len(args) > 0 {
+		return fmt.Errorf("takes no arguments, got %q; its settings are %v", args[0], settings)
+	}
+	var set, missing string
+	for _, name := range settings {
+		if env(name) == "" {
+			missing = name
+		} else {
+			set = name
+		}
+	}
+	switch {
+	case set == "":
+		server := chatdmtest.NewRocketChat()
+		defer server.Close()
+		fmt.Fprintf(out, "A Rocket.Chat of our own listens on %s.\n", server.URL)
+		return life(ctx, server.URL, rocketchat.Credentials{
+			UserID: chatdmtest.RocketChatAdminID, AuthToken: chatdmtest.RocketChatAdminToken,
+		}, "alice", out)
+	case missing != "":
+		return fmt.Errorf("%s is set, but %s is not", set, missing)
+	}
+	return life(ctx, env("ROCKETCHAT_URL"), rocketchat.Credentials{
+		UserID: env("ROCKETCHAT_USER_ID"), AuthToken: env("ROCKETCHAT_AUTH_TOKEN"),
+	}, env("ROCKETCHAT_USERNAME"), out)
+}
+
+func life(ctx context.Context, url string, creds rocketchat.Credentials, username string, out io.Writer) error {
+	show := show.New(out)
+	client, err := rocketchat.NewClient(url, creds, chatdm.WithHTTPClient(show.HTTPClient()))
+	if err != nil {
+		return err
+	}
+
+	show.Step("Create the direct message with " + username)
+	created, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{username}})
+	if err != nil {
+		return err
+	}
+	room := created.Room.ID
+	show.Say("Room %s of %v.", room, created.Room.Usernames)
+
+	show.Step("Open it")
+	if _, err := client.IM.Open(ctx, room); err != nil {
+		return err
+	}
+	for _, title := range []string{"Close it", "Close it again: an HTTP 400 that is no error"} {
+		show.Step(title)
+		closed, err := client.IM.Close(ctx, room)
+		if err != nil {
+			return err
+		}
+		show.Say("Already closed: %t.", closed.AlreadyClosed)
+	}
+
+	show.Step("Delete it, for all its members and for good")
+	if _, err := client.IM.Delete(ctx, rocketchat.RoomID(room)); err != nil {
+		return err
+	}
+	show.Say("Deleted.")
+
+	show.Step("Delete it again")
+	_, err = client.IM.Delete(ctx, rocketchat.RoomID(room))
+	if !errors.Is(err, chatdm.KindNotFound) {
+		return fmt.Errorf("expected that the room is gone, got: %w", err)
+	}
+	show.Say("errors.Is(err, chatdm.KindNotFound): %v", err)
+	return nil
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chatdm/chatdm/chatdmtest"
+)
+
+func env(settings map[string]string) func(string) string {
+	return func(name string) string { return settings[name] }
+}
+
+func TestEmbedded(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), nil, env(nil), &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"A Rocket.Chat of our own listens on http://127.0.0.1:",
+		`> POST /api/v1/im.create  {"username":"alice"}`,
+		"> POST /api/v1/im.open  ",
+		"Already closed: false.",
+		"Already closed: true.",
+		`> POST /api/v1/im.delete  {"roomId":"U0ALICE01chatdmtestAdmin01"}`,
+		"Deleted.",
+		"rocketchat im.delete: invalid-channel: no such room or user",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the output lacks %q:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), chatdmtest.RocketChatAdminToken) {
+		t.Error("the output shows the token")
+	}
+}
+
+// TestReal runs what would run against a real server.
+func TestReal(t *testing.T) {
+	server := chatdmtest.NewRocketChat(chatdmtest.Generation(chatdmtest.RocketChat4))
+	defer server.Close()
+	settings := map[string]string{
+		"ROCKETCHAT_URL":        server.URL + "/api/v1/",
+		"ROCKETCHAT_USER_ID":    chatdmtest.RocketChatAdminID,
+		"ROCKETCHAT_AUTH_TOKEN": chatdmtest.RocketChatAdminToken,
+		"ROCKETCHAT_USERNAME":   "bob",
+	}
+	var out strings.Builder
+	if err := run(t.Context(), nil, env(settings), &out); err != nil {
+		t.Fatal(err)
+	}
+	settings["ROCKETCHAT_AUTH_TOKEN"] = "wrong-token"
+	if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), "error-unauthorized") {
+		t.Errorf("a wrong token: %v", err)
+	}
+	for _, name := range []string{"ROCKETCHAT_URL", "ROCKETCHAT_USER_ID", "ROCKETCHAT_AUTH_TOKEN", "ROCKETCHAT_USERNAME"} {
+		value := settings[name]
+		delete(settings, name)
+		if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), name+" is not") {
+			t.Errorf("without %s: %v", name, err)
+		}
+		settings[name] = value
+	}
+	if err := run(t.Context(), []string{"-h"}, env(settings), &out); err == nil || !strings.Contains(err.Error(), "takes no arguments") {
+		t.Errorf("with an argument: %v", err)
+	}
+}

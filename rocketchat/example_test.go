@@ -1,0 +1,237 @@
+package rocketchat_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/rocketchat"
+)
+
+// newExample starts a Rocket.Chat for an example and a client of its admin.
+func newExample(opts ...chatdm.Option) (*chatdmtest.RocketChat, *rocketchat.Client) {
+	server := chatdmtest.NewRocketChat()
+	client, err := rocketchat.NewClient(server.URL, rocketchat.Credentials{
+		UserID: chatdmtest.RocketChatAdminID, AuthToken: chatdmtest.RocketChatAdminToken,
+	}, opts...)
+	if err != nil {
+		panic(err)
+	}
+	return server, client
+}
+
+func Example() {
+	server := chatdmtest.NewRocketChat() // in place of https://chat.example.org
+	defer server.Close()
+	ctx := context.Background()
+
+	creds, err := rocketchat.Login(ctx, server.URL, "admin", chatdmtest.RocketChatPassword)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, err := rocketchat.NewClient(server.URL, creds)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	dm, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"alice"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = client.IM.Delete(ctx, rocketchat.RoomID(dm.Room.ID))
+	fmt.Println("deleted:", err == nil)
+	_, err = client.IM.Delete(ctx, rocketchat.RoomID(dm.Room.ID))
+	fmt.Println("deleted again:", err == nil, "not found:", errors.Is(err, chatdm.KindNotFound))
+	// Output:
+	// deleted: true
+	// deleted again: false not found: true
+}
+
+func ExampleNewClient() {
+	creds := rocketchat.Credentials{UserID: "rbAXPnMktTFbNpwtJ", AuthToken: "a personal access token"}
+	_, err := rocketchat.NewClient("https://chat.example.org", creds)
+	fmt.Println(err)
+
+	creds.AuthToken = "aPersonalAccessToken"
+	client, err := rocketchat.NewClient("https://chat.example.org/api/v1/", creds)
+	fmt.Println(client, err)
+	// Output:
+	// rocketchat NewClient: invalid_request: AuthToken: holds white space, a control character or a character outside ASCII
+	// rocketchat.Client(https://chat.example.org) <nil>
+}
+
+func ExampleLogin() {
+	server := chatdmtest.NewRocketChat()
+	defer server.Close()
+	server.AddUser(chatdmtest.RocketChatUser{ID: "zoe1", Username: "zoe", Password: "zoe-password", TOTP: "123456"})
+	ctx := context.Background()
+
+	_, err := rocketchat.Login(ctx, server.URL, "zoe", "zoe-password")
+	fmt.Println(errors.Is(err, rocketchat.ErrTOTPRequired))
+	creds, err := rocketchat.Login(ctx, server.URL, "zoe", "zoe-password", rocketchat.WithTOTP("123456"))
+	fmt.Println(creds, err)
+	// Output:
+	// true
+	// rocketchat.Credentials(user "zoe1", token [redacted]) <nil>
+}
+
+func ExampleResume() {
+	server := chatdmtest.NewRocketChat()
+	defer server.Close()
+	ctx := context.Background()
+
+	creds, err := rocketchat.Login(ctx, server.URL, "alice", chatdmtest.RocketChatPassword)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	creds, err = rocketchat.Resume(ctx, server.URL, creds.AuthToken)
+	fmt.Println(creds.UserID, err)
+	// Output:
+	// U0ALICE01 <nil>
+}
+
+func ExampleIMService_Create() {
+	server, client := newExample()
+	defer server.Close()
+
+	res, err := client.IM.Create(context.Background(), rocketchat.IMCreateParams{Usernames: []string{"alice", "bob"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.Room.Type, res.Room.Usernames)
+
+	_, err = client.IM.Create(context.Background(), rocketchat.IMCreateParams{Usernames: []string{"nobody"}})
+	fmt.Println(errors.Is(err, rocketchat.ErrInvalidUser), errors.Is(err, chatdm.KindNotFound))
+	// Output:
+	// d [admin alice bob]
+	// true true
+}
+
+func ExampleIMService_Open() {
+	server, client := newExample()
+	defer server.Close()
+
+	_, err := client.IM.Open(context.Background(), "nowhere")
+	fmt.Println(errors.Is(err, rocketchat.ErrForbidden), errors.Is(err, chatdm.KindPermissionDenied))
+	// Output:
+	// true true
+}
+
+func ExampleIMService_Close() {
+	server, client := newExample()
+	defer server.Close()
+	ctx := context.Background()
+
+	dm, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"alice"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 2 {
+		res, err := client.IM.Close(ctx, dm.Room.ID)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println("already closed:", res.AlreadyClosed)
+	}
+	// Output:
+	// already closed: false
+	// already closed: true
+}
+
+// A deletion whose answer was lost is not repeated. Delete the same room once
+// more to find out what became of it.
+func ExampleIMService_Delete() {
+	server, client := newExample()
+	defer server.Close()
+	ctx := context.Background()
+
+	dm, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"alice"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	server.Fail("im.delete", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	_, err = client.IM.Delete(ctx, rocketchat.RoomID(dm.Room.ID))
+	if errors.Is(err, chatdm.ErrEffectUnknown) {
+		_, err = client.IM.Delete(ctx, rocketchat.RoomID(dm.Room.ID))
+		fmt.Println("it was deleted:", errors.Is(err, rocketchat.ErrInvalidChannel))
+	}
+	// Output:
+	// it was deleted: true
+}
+
+func ExampleClient_Call() {
+	server, client := newExample()
+	defer server.Close()
+
+	var me struct {
+		Username string `json:"username"`
+	}
+	meta, err := client.Call(context.Background(), http.MethodGet, "me", nil, &me)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(meta.StatusCode, me.Username)
+	// Output:
+	// 200 admin
+}
+
+func ExampleClient_String() {
+	server, client := newExample()
+	server.Close()
+	fmt.Println(client.String() == "rocketchat.Client("+server.URL+")")
+	// Output:
+	// true
+}
+
+func ExampleClient_GoString() {
+	server, client := newExample()
+	server.Close()
+	fmt.Println(fmt.Sprintf("%#v", client) == client.String())
+	// Output:
+	// true
+}
+
+func ExampleCredentials_String() {
+	fmt.Println(rocketchat.Credentials{UserID: "u1", AuthToken: "secret"}.String())
+	// Output:
+	// rocketchat.Credentials(user "u1", token [redacted])
+}
+
+func ExampleCredentials_GoString() {
+	fmt.Printf("%#v\n", rocketchat.Credentials{UserID: "u1", AuthToken: "secret"})
+	// Output:
+	// rocketchat.Credentials(user "u1", token [redacted])
+}
+
+func ExampleCredentials_Format() {
+	fmt.Printf("%v %d\n", rocketchat.Credentials{UserID: "u1"}, rocketchat.Credentials{UserID: "u2", AuthToken: "secret"})
+	// Output:
+	// rocketchat.Credentials(user "u1", token [redacted]) rocketchat.Credentials(user "u2", token [redacted])
+}
+
+func ExampleCredentials_LogValue() {
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	logger.Info("logged in", "creds", rocketchat.Credentials{UserID: "u1", AuthToken: "secret"})
+	// Output:
+	// level=INFO msg="logged in" creds="rocketchat.Credentials(user \"u1\", token [redacted])"
+}

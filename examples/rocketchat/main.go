@@ -5,12 +5,13 @@
 //
 // Without settings it runs against a server of its own. With ROCKETCHAT_URL,
 // ROCKETCHAT_USER_ID and ROCKETCHAT_AUTH_TOKEN it runs against a real one, with
-// a direct message between that user and ROCKETCHAT_USERNAME. That message must
-// not exist, or hold nothing that anybody needs: it is deleted in the end, for
-// which the user needs the permission delete-d.
+// the direct message between that user and rocket.cat, the bot that every server
+// has, or the user named by ROCKETCHAT_USERNAME. Mind that it is deleted in the
+// end with all that is in it, for which the user needs the permission delete-d.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ func main() {
 	}
 }
 
-var settings = []string{"ROCKETCHAT_URL", "ROCKETCHAT_USER_ID", "ROCKETCHAT_AUTH_TOKEN", "ROCKETCHAT_USERNAME"}
+var settings = []string{"ROCKETCHAT_URL", "ROCKETCHAT_USER_ID", "ROCKETCHAT_AUTH_TOKEN"}
 
 // run chooses between the server of its own and a real one.
 func run(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 	}
 	return life(ctx, env("ROCKETCHAT_URL"), rocketchat.Credentials{
 		UserID: env("ROCKETCHAT_USER_ID"), AuthToken: env("ROCKETCHAT_AUTH_TOKEN"),
-	}, env("ROCKETCHAT_USERNAME"), out)
+	}, cmp.Or(env("ROCKETCHAT_USERNAME"), "rocket.cat"), out)
 }
 
 func life(ctx context.Context, url string, creds rocketchat.Credentials, username string, out io.Writer) error {

@@ -43,17 +43,24 @@ func TestReal(t *testing.T) {
 		"ROCKETCHAT_URL":        server.URL + "/api/v1/",
 		"ROCKETCHAT_USER_ID":    chatdmtest.RocketChatAdminID,
 		"ROCKETCHAT_AUTH_TOKEN": chatdmtest.RocketChatAdminToken,
-		"ROCKETCHAT_USERNAME":   "bob",
 	}
 	var out strings.Builder
-	if err := run(t.Context(), nil, env(settings), &out); err != nil {
-		t.Fatal(err)
+	if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), "error-invalid-user") {
+		t.Errorf("on a server without a rocket.cat: %v", err)
 	}
+	server.AddUser(chatdmtest.RocketChatUser{ID: "rocket.cat"})
+	for _, name := range []string{"", "bob"} {
+		settings["ROCKETCHAT_USERNAME"] = name
+		if err := run(t.Context(), nil, env(settings), &out); err != nil {
+			t.Error(err)
+		}
+	}
+	delete(settings, "ROCKETCHAT_USERNAME")
 	settings["ROCKETCHAT_AUTH_TOKEN"] = "wrong-token"
 	if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), "error-unauthorized") {
 		t.Errorf("a wrong token: %v", err)
 	}
-	for _, name := range []string{"ROCKETCHAT_URL", "ROCKETCHAT_USER_ID", "ROCKETCHAT_AUTH_TOKEN", "ROCKETCHAT_USERNAME"} {
+	for _, name := range []string{"ROCKETCHAT_URL", "ROCKETCHAT_USER_ID", "ROCKETCHAT_AUTH_TOKEN"} {
 		value := settings[name]
 		delete(settings, name)
 		if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), name+" is not") {

@@ -75,8 +75,9 @@ const leastPause = time.Second
 func (p RetryPolicy) wait(attempt int, v Verdict) time.Duration {
 	ceiling := p.BaseWait
 	for range attempt - 1 {
-		if ceiling >= p.MaxWait {
-			break // doubling on would overflow
+		if ceiling > p.MaxWait/2 {
+			ceiling = p.MaxWait // which doubling could pass, and overflow
+			break
 		}
 		ceiling *= 2
 	}

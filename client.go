@@ -50,6 +50,9 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 	if err := engine.CheckCredential("token", token); err != nil {
 		return nil, constructorError(err)
 	}
+	if cfg.TOTP != "" {
+		return nil, constructorError(errors.New("WithTOTP: is for a login at Rocket.Chat"))
+	}
 	e, err := engine.New(cfg, engine.Service{
 		Name: service,
 		URL:  "WithBaseURL",

@@ -308,8 +308,8 @@ func TestCallersHTTPClient(t *testing.T) {
 	var conns, requests atomic.Int32
 	var cookie atomic.Value
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c := r.Header.Get("Cookie"); c != "" {
-			cookie.Store(c)
+		if len(r.Cookies()) > 0 {
+			cookie.Store(fmt.Sprint(r.Cookies()))
 		}
 		http.SetCookie(w, &http.Cookie{Name: "d", Value: "crumb"})
 		if requests.Add(1)%2 == 0 {
@@ -327,7 +327,7 @@ func TestCallersHTTPClient(t *testing.T) {
 	defer server.Close()
 	jar, _ := cookiejar.New(nil)
 	mine := &http.Client{Transport: server.Client().Transport, Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
-	client, err := chatdm.NewClient(goldenToken, chatdm.WithBaseURL(server.URL), chatdm.WithHTTPClient(mine),
+	client, err := chatdm.NewClient(goldenToken, chatdm.WithBaseURL(server.URL), chatdm.WithHTTPClient(mine), chatdm.WithHeader("Cookie", "own=1"),
 		chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 2, BaseWait: 1}))
 	if err != nil {
 		t.Fatal(err)
@@ -342,8 +342,8 @@ func TestCallersHTTPClient(t *testing.T) {
 	if conns.Load() != 1 {
 		t.Errorf("40 calls one after the other, half of them failures, took %d connections", conns.Load())
 	}
-	if cookie.Load() != "d=crumb" {
-		t.Errorf("Cookie %q: the jar is not used", cookie.Load())
+	if cookie.Load() != "[own=1 d=crumb]" {
+		t.Errorf("cookies %v: the jar or the header is not used", cookie.Load())
 	}
 	if mine.Transport != server.Client().Transport || mine.Jar != jar || mine.Timeout != 0 || mine.CheckRedirect(nil, nil) != nil {
 		t.Error("the caller's http.Client was changed")

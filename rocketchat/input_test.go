@@ -151,6 +151,10 @@ func TestConstructorsRefuse(t *testing.T) {
 	}
 	_, err := rocketchat.Resume(t.Context(), serverURL, "a b")
 	wantError(t, err, chatdm.KindInvalidRequest)
+	_, err = chatdm.NewClient("xoxb-1", rocketchat.WithTOTP("123456"))
+	if e := wantError(t, err, chatdm.KindInvalidRequest); !strings.HasPrefix(e.Err.Error(), "WithTOTP: ") {
+		t.Errorf("Slack's constructor: %v", err)
+	}
 }
 
 // TestServerURL: what the URL of a server may look like.

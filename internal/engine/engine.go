@@ -17,6 +17,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -247,7 +248,7 @@ func (c *call) run() error {
 		// prepareRetry, or the library itself when the context ended first.
 		f, ok := err.(*Failure)
 		if !ok {
-			f = c.canceled()
+			f = canceled(c.ended())
 		}
 		return c.stop(f)
 	case c.sent == 0:
@@ -272,13 +273,23 @@ func (c *call) stop(f *Failure) error {
 	return c.request.Exchange.Fail(f)
 }
 
-func (c *call) canceled() *Failure {
-	err := c.Context.Err()
-	if cause := context.Cause(c.Context); cause != err {
-		err = fmt.Errorf("%w: %w", err, cause)
+// ended is the error of the caller's context. A deadline that has passed counts
+// from that instant: a dial or a read that it ends may return before the
+// context says so.
+func (c *call) ended() error {
+	if err := c.Context.Err(); err != nil {
+		if cause := context.Cause(c.Context); cause != err {
+			return fmt.Errorf("%w: %w", err, cause)
+		}
+		return err
 	}
-	return &Failure{Kind: Canceled, Err: err}
+	if deadline, ok := c.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
 }
+
+func canceled(err error) *Failure { return &Failure{Kind: Canceled, Err: err} }
 
 func invalid(err error) *Failure { return &Failure{Kind: InvalidRequest, Err: err} }
 
@@ -337,7 +348,9 @@ func (t *attempts) RoundTrip(outer *http.Request) (*http.Response, error) {
 func (t *attempts) build(ctx context.Context, c *call, outer *http.Request) *http.Request {
 	req := outer.WithContext(ctx)
 	req.Header = t.engine.header()
-	maps.Copy(req.Header, outer.Header) // the cookies of the caller's Jar
+	for name, values := range outer.Header { // the cookies of the caller's Jar
+		req.Header[name] = append(slices.Clip(req.Header[name]), values...)
+	}
 	body := c.request.Body
 	if body == nil {
 		req.Header.Del("Content-Type")

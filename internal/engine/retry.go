@@ -36,12 +36,13 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 		c.verdict.Err = c.request.Exchange.Seal(v.Err, ErrEffectUnknown)
 		return false, nil
 	}
-	if !c.answered && ctx.Err() != nil || // the attempt's error is already the context's
+	ended := c.ended() != nil
+	if !c.answered && ended || // the attempt's error is already the context's
 		c.sent >= e.retry.MaxAttempts ||
 		v.Hint > e.retry.MaxRetryAfter {
 		return false, nil
 	}
-	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && time.Until(deadline) < wait {
+	if deadline, ok := ctx.Deadline(); ok && !ended && time.Until(deadline) < wait {
 		err := fmt.Errorf("a wait of %v would pass the context's deadline: %w", wait, context.DeadlineExceeded)
 		c.verdict.Err = c.request.Exchange.Seal(v.Err, err)
 		return false, nil
@@ -96,8 +97,8 @@ func (c *call) key() string { return c.engine.service + "." + c.request.Method }
 func (c *call) admit(wait time.Duration) *Failure {
 	limiter := c.engine.limiter
 	for {
-		if c.Context.Err() != nil {
-			return c.canceled()
+		if err := c.ended(); err != nil {
+			return canceled(err)
 		}
 		paused, f := c.pause(wait)
 		if f != nil {
@@ -134,7 +135,7 @@ func (c *call) pause(wait time.Duration) (bool, *Failure) {
 	select {
 	case <-c.Done():
 		e.pauses.leave(c.key())
-		return false, c.canceled()
+		return false, canceled(c.ended())
 	case <-timer.C:
 		return true, nil
 	}
@@ -164,7 +165,7 @@ func (c *call) pace(limiter Limiter) *Failure {
 		return &Failure{Kind: f.Kind, RetryAfter: f.RetryAfter, Err: f.Err}
 	}
 	if errors.Is(c.Context.Err(), context.Canceled) {
-		return c.canceled()
+		return canceled(c.ended())
 	}
 	// x/time/rate has no sentinel for a wait that it refuses to begin, and a
 	// Limiter of three lines hands its error through.
@@ -186,9 +187,10 @@ func Transient(status int) bool {
 
 // broken tells what a round trip or a read that failed means.
 func (c *call) broken(ctx context.Context, err error) (*Failure, Outcome) {
+	ended := c.ended()
 	switch {
-	case c.Context.Err() != nil:
-		return c.canceled(), Unknown
+	case ended != nil:
+		return canceled(ended), Unknown
 	case ctx.Err() != nil:
 		return &Failure{Kind: Unavailable, Err: errAttemptTimeout}, Unknown
 	case errors.Is(err, errTooLarge), corrupt(err):

@@ -24,7 +24,10 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard) // where net/http remarks on bytes after an answer
+	goleak.VerifyTestMain(m)
+}
 
 // serve starts a real server and a client of it that tries once.
 func serve(t testing.TB, handler http.HandlerFunc, opts ...chatdm.Option) (*chatdm.Client, *httptest.Server) {

@@ -1,0 +1,12 @@
+module github.com/chatdm/chatdm/interop
+
+go 1.26.0
+
+// go mod tidy does not read go.work, and the servers are of this very version.
+replace github.com/chatdm/chatdm => ../
+
+require (
+	github.com/chatdm/chatdm v0.0.0
+	github.com/gorilla/websocket v1.5.3 // indirect
+	github.com/slack-go/slack v0.34.0 // indirect
+)

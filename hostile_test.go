@@ -427,34 +427,6 @@ func TestReplacedDefaultTransport(t *testing.T) {
 	}
 }
 
-// TestConcurrentCalls: each call gets its own answer.
-func TestConcurrentCalls(t *testing.T) {
-	var n atomic.Int32
-	client, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		switch n.Add(1) % 5 {
-		case 0:
-			w.WriteHeader(503)
-		case 1:
-			hijack("")(w, r)
-		default:
-			fmt.Fprintf(w, `{"ok":true,"channel":{"id":"D-%s"}}`, r.FormValue("users"))
-		}
-	}, chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 30, BaseWait: 1}))
-	var wg sync.WaitGroup
-	for i := range 50 {
-		wg.Go(func() {
-			for j := range 20 {
-				user := fmt.Sprintf("U%d-%d", i, j)
-				res, err := client.Conversations.Open(t.Context(), chatdm.ConversationsOpenParams{Users: []string{user}})
-				if err != nil || res.Channel.ID != "D-"+user {
-					t.Errorf("%s: %+v, %v", user, res, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // TestCustomTransport: an error that only somebody else's transport knows may
 // have come after the request was sent.
 func TestCustomTransport(t *testing.T) {

@@ -168,7 +168,7 @@ func (name Username) validate() error         { return engine.CheckID("username"
 //
 // Documented at https://developer.rocket.chat/apidocs/delete-dm.
 func (s *IMService) Delete(ctx context.Context, target Target) (*DeleteResult, error) {
-	k := call{verb: http.MethodPost, path: deletePath}
+	k := call{verb: http.MethodPost, path: deletePath, check: saysSuccess}
 	if target == nil {
 		k.invalid = errors.New("target: nil")
 	} else {
@@ -184,6 +184,7 @@ func (s *IMService) Delete(ctx context.Context, target Target) (*DeleteResult, e
 func roomCall(path, roomID string) call {
 	return call{
 		verb: http.MethodPost, path: path, params: RoomID(roomID).body(), invalid: RoomID(roomID).validate(), repeatable: true,
+		check: saysSuccess,
 	}
 }
 
@@ -220,6 +221,15 @@ func (r *reply) roomID() string {
 func hasRoom(r *reply) string {
 	if r.roomID() == "" {
 		return "a success without a room"
+	}
+	return saysSuccess(r)
+}
+
+// saysSuccess refuses the other form of a success, which login and logout have
+// and no im.* endpoint.
+func saysSuccess(r *reply) string {
+	if !r.Success {
+		return "a status without success: true"
 	}
 	return ""
 }

@@ -5,7 +5,9 @@ import (
 	"go/doc"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -50,6 +52,37 @@ func TestEveryMethodHasAnExample(t *testing.T) {
 					t.Errorf("%s: %s.%s has no Example%s_%s", dir, name, fn.Name.Name, name, fn.Name.Name)
 				}
 			}
+		}
+	}
+}
+
+// TestSecurityClaims: every test that SECURITY.md names is there.
+func TestSecurityClaims(t *testing.T) {
+	page, err := os.ReadFile("SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, pattern := range []string{"*_test.go", "rocketchat/*_test.go", "internal/engine/*_test.go"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			source, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(source)
+		}
+	}
+	claimed := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(string(page), -1)
+	if len(claimed) < 20 {
+		t.Errorf("only %d tests are named", len(claimed))
+	}
+	for _, name := range claimed {
+		if !strings.Contains(tests.String(), "func "+name[1]+"(") {
+			t.Errorf("there is no %s", name[1])
 		}
 	}
 }

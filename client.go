@@ -1,6 +1,7 @@
 package chatdm
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,14 +103,18 @@ func (c *Client) GoString() string { return c.String() }
 // the first request was refused for its rate or never reached the server. Where
 // it may have had its effect the error matches [ErrEffectUnknown].
 func (c *Client) Call(ctx context.Context, method string, params, result any) (*Meta, error) {
-	r, err := c.do(ctx, call{method: method, params: params, result: result, invalid: checkCall(method, params, result)})
+	meta := new(Meta)
+	form, err := engine.Form(params)
+	_, err = c.do(ctx, call{
+		Request: engine.Request{Method: method, Body: form}, invalid: cmp.Or(checkCall(method, result), err), result: result, meta: meta,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &r.meta, nil
+	return meta, nil
 }
 
-func checkCall(method string, params, result any) error {
+func checkCall(method string, result any) error {
 	for name := range strings.SplitSeq(method, ".") {
 		if name == "" || strings.ContainsFunc(name, notNameChar) {
 			return fmt.Errorf("method: %q is not the name of a method", method)
@@ -122,39 +127,32 @@ func notNameChar(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_')
 }
 
-// call is one call of a method, before it is encoded.
+// call is one call of a method.
 type call struct {
-	method     string
-	params     any   // a struct or url.Values for the form
-	invalid    error // why the params may not be sent
-	repeatable bool  // may run twice without harm
-	opens      bool  // brings a channel where it succeeds
-	result     any   // of Call
-	twin       *call // what replaces it where it is retired
+	engine.Request
+	invalid error // why the arguments may not be sent
+	twin    *call // what replaces it where it is retired
+
+	// Where a success goes; nil for what the method does not have. A success
+	// without a channel is none where there is a place for one.
+	meta    *Meta
+	channel *Channel
+	result  any // of Call
 }
 
-// do is a call from its parameters to its decoded answer. The reply of a
+// do is a call from its arguments to its decoded answer. The reply of a
 // retired method is that of its twin.
 func (c *Client) do(ctx context.Context, next call) (*reply, error) {
-	refuse := func(err error) (*reply, error) {
-		return nil, c.failure(next.method, 0, &engine.Failure{Kind: engine.InvalidRequest, Err: err})
-	}
 	if next.invalid != nil {
-		return refuse(next.invalid)
+		return nil, c.failure(next.Method, 0, &engine.Failure{Kind: engine.InvalidRequest, Err: next.invalid})
 	}
 	for sent := 0; ; {
 		if next.twin != nil && c.imRetired.Load() {
 			next = *next.twin
 		}
-		form, err := engine.Form(next.params)
-		if err != nil {
-			return refuse(err)
-		}
 		x := &exchange{client: c, call: next, before: sent}
-		n, err := c.engine.Send(ctx, &engine.Request{
-			Method: next.method, Path: next.method, Verb: http.MethodPost,
-			Body: []byte(form), Repeatable: next.repeatable, Exchange: x,
-		})
+		x.call.Verb, x.call.Exchange = http.MethodPost, x
+		n, err := c.engine.Send(ctx, &x.call.Request)
 		if err == nil {
 			return &x.reply, nil
 		}
@@ -196,12 +194,11 @@ type Meta struct {
 	LostAnswers int
 }
 
-// reply is the answer of any Slack method, as far as this package reads it.
+// reply is the answer of any Slack method, as far as this package reads it
+// where the call has succeeded or not.
 type reply struct {
 	OK       bool   `json:"ok"`
 	Error    string `json:"error"`
-	Needed   string `json:"needed"`
-	Provided string `json:"provided"`
 	Warning  string `json:"warning"`
 	Metadata *struct {
 		Warnings   []string `json:"warnings"`
@@ -213,8 +210,6 @@ type reply struct {
 	AlreadyClosed bool      `json:"already_closed"`
 	Channel       *Channel  `json:"channel"`
 	Channels      []Channel `json:"channels"`
-
-	meta Meta
 }
 
 // exchange is a call as the engine sees it: what Slack's answers mean.
@@ -226,8 +221,13 @@ type exchange struct {
 }
 
 // Judge implements [engine.Exchange].
-func (x *exchange) Judge(a *engine.Answer) engine.Verdict {
-	x.reply = reply{}
+func (x *exchange) Judge(a engine.Answer) engine.Verdict {
+	// Nothing of an earlier attempt may be left. The channel is decoded where
+	// the result has it.
+	x.reply = reply{Channel: x.call.channel}
+	if x.call.channel != nil {
+		*x.call.channel = Channel{}
+	}
 	r := &x.reply
 	malformed := engine.Decode(a.Body, r)
 	x.describe(a)
@@ -242,41 +242,41 @@ func (x *exchange) Judge(a *engine.Answer) engine.Verdict {
 		}
 		return x.coded(a, code)
 	}
-	v := engine.Verdict{}
-	kind, problem := KindUnexpectedResponse, ""
-	switch {
-	case a.Status >= 500:
-		kind = KindUnavailable
-		v.Hint = engine.RetryAfter(a.Header)
+	if a.Status >= 500 {
+		v := engine.Verdict{Err: x.answered(a, KindUnavailable), Hint: engine.RetryAfter(a.Header)}
 		if engine.Transient(a.Status) {
 			v.Outcome = engine.Unknown
 		}
+		return v
+	}
+	switch {
 	case errors.Is(malformed, io.ErrUnexpectedEOF):
-		problem = fmt.Sprintf("the JSON is cut off after %d bytes", len(a.Body))
+		v := x.unexpected(a, fmt.Sprintf("the JSON is cut off after %d bytes", len(a.Body)))
 		v.Outcome = engine.Unknown
+		return v
 	case malformed != nil:
-		problem = malformed.Error() + ": " + x.client.engine.Excerpt(a.Body)
+		return x.unexpected(a, malformed.Error()+": "+x.client.engine.Excerpt(a.Body))
 	case !r.OK || a.Status >= 300:
-		problem = "neither ok nor an error code: " + x.client.engine.Excerpt(a.Body)
-	case x.call.opens && (r.Channel == nil || r.Channel.ID == ""):
-		problem = "a success without a channel: " + x.client.engine.Excerpt(a.Body)
+		return x.unexpected(a, "neither ok nor an error code: "+x.client.engine.Excerpt(a.Body))
+	case x.call.channel != nil && (r.Channel == nil || r.Channel.ID == ""):
+		return x.unexpected(a, "a success without a channel: "+x.client.engine.Excerpt(a.Body))
 	case x.call.result != nil:
 		if err := json.Unmarshal(a.Body, x.call.result); err != nil {
-			problem = "the call has succeeded, but its answer does not fit the result: " + err.Error()
+			return x.unexpected(a, "the call has succeeded, but its answer does not fit the result: "+err.Error())
 		}
 	}
-	if problem != "" || kind == KindUnavailable {
-		e := x.answered(a, kind)
-		if problem != "" {
-			e.Err = x.client.engine.Cause(errors.New(problem))
-		}
-		v.Err = e
-	}
-	return v
+	return engine.Verdict{}
+}
+
+// unexpected is the verdict on an answer that the API does not give.
+func (x *exchange) unexpected(a engine.Answer, problem string) engine.Verdict {
+	e := x.answered(a, KindUnexpectedResponse)
+	e.Err = x.client.engine.Cause(errors.New(problem))
+	return engine.Verdict{Err: e}
 }
 
 // coded is the verdict on an answer with an error code.
-func (x *exchange) coded(a *engine.Answer, code Code) engine.Verdict {
+func (x *exchange) coded(a engine.Answer, code Code) engine.Verdict {
 	known, ok := catalogue[code]
 	if !ok {
 		known.kind = KindUnknown
@@ -291,14 +291,16 @@ func (x *exchange) coded(a *engine.Answer, code Code) engine.Verdict {
 	}
 	e := x.answered(a, known.kind)
 	e.Code, e.RetryAfter = code, v.Hint
-	e.Needed, e.Provided = x.list(x.reply.Needed), x.list(x.reply.Provided)
+	var scopes struct{ Needed, Provided string }
+	_ = engine.Decode(a.Body, &scopes) // not with every answer: only a failure has them
+	e.Needed, e.Provided = x.client.engine.List(scopes.Needed), x.client.engine.List(scopes.Provided)
 	v.Err = e
 	return v
 }
 
 // answered is the error that an answer brings, without its code.
-func (x *exchange) answered(a *engine.Answer, kind Kind) *Error {
-	m := &x.reply.meta
+func (x *exchange) answered(a engine.Answer, kind Kind) *Error {
+	m := x.call.meta
 	return &Error{
 		Service: service, Method: m.Method, Kind: kind,
 		Message:    x.client.engine.Line(strings.Join(m.Messages, "; ")),
@@ -309,52 +311,42 @@ func (x *exchange) answered(a *engine.Answer, kind Kind) *Error {
 }
 
 // describe fills in what the answer tells beside its content.
-func (x *exchange) describe(a *engine.Answer) {
-	r := &x.reply
-	r.meta = Meta{
-		Method:         x.call.method,
+func (x *exchange) describe(a engine.Answer) {
+	e, r := x.client.engine, &x.reply
+	m := x.call.meta
+	*m = Meta{
+		Method:         x.call.Method,
 		StatusCode:     a.Status,
 		RequestID:      x.client.requestID(a),
-		Scopes:         x.list(a.Header.Get("X-Oauth-Scopes")),
-		AcceptedScopes: x.list(a.Header.Get("X-Accepted-Oauth-Scopes")),
+		Scopes:         e.List(a.Get("X-Oauth-Scopes")),
+		AcceptedScopes: e.List(a.Get("X-Accepted-Oauth-Scopes")),
 		Attempts:       x.before + a.Attempt,
 		LostAnswers:    a.Lost,
 	}
-	warnings := x.list(r.Warning)
+	warnings := e.List(r.Warning)
 	if r.Metadata != nil {
 		warnings = append(warnings, r.Metadata.Warnings...)
 		for _, text := range r.Metadata.Messages {
-			r.meta.Messages = append(r.meta.Messages, x.client.engine.Scrub(text))
+			m.Messages = append(m.Messages, e.Scrub(text))
 		}
 	}
 	for _, text := range warnings {
-		if w := Warning(x.client.engine.Scrub(text)); !slices.Contains(r.meta.Warnings, w) {
-			r.meta.Warnings = append(r.meta.Warnings, w)
+		if w := Warning(e.Scrub(text)); !slices.Contains(m.Warnings, w) {
+			m.Warnings = append(m.Warnings, w)
 		}
 	}
 	// conversations.open is documented to send its flags as warnings, too.
-	r.NoOp = r.NoOp || slices.Contains(r.meta.Warnings, "no_op")
-	r.AlreadyOpen = r.AlreadyOpen || slices.Contains(r.meta.Warnings, "already_open")
+	r.NoOp = r.NoOp || slices.Contains(m.Warnings, "no_op")
+	r.AlreadyOpen = r.AlreadyOpen || slices.Contains(m.Warnings, "already_open")
 }
 
-// list splits what Slack joins with commas.
-func (x *exchange) list(text string) []string {
-	var items []string
-	for item := range strings.SplitSeq(text, ",") {
-		if item = strings.TrimSpace(item); item != "" {
-			items = append(items, x.client.engine.Scrub(item))
-		}
-	}
-	return items
-}
-
-func (c *Client) requestID(a *engine.Answer) string {
-	return c.engine.Scrub(a.Header.Get("X-Slack-Req-Id"))
+func (c *Client) requestID(a engine.Answer) string {
+	return c.engine.Scrub(a.Get("X-Slack-Req-Id"))
 }
 
 // Fail implements [engine.Exchange].
 func (x *exchange) Fail(f *engine.Failure) error {
-	return x.client.failure(x.call.method, x.before, f)
+	return x.client.failure(x.call.Method, x.before, f)
 }
 
 // failure is the error of a call without an answer that could be judged.
@@ -364,7 +356,7 @@ func (c *Client) failure(method string, before int, f *engine.Failure) error {
 		RetryAfter: f.RetryAfter, Attempts: before + f.Attempts, Err: c.engine.Cause(f.Err),
 	}
 	if f.Answer != nil {
-		e.StatusCode, e.RequestID = f.Answer.Status, c.requestID(f.Answer)
+		e.StatusCode, e.RequestID = f.Answer.Status, c.requestID(*f.Answer)
 	}
 	return e
 }

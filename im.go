@@ -35,10 +35,16 @@ type IMOpenParams struct {
 //
 // Documented at https://api.slack.com/methods/im.open until 2021.
 func (s *IMService) Open(ctx context.Context, params IMOpenParams) (*OpenResult, error) {
-	return opened(s.client.do(ctx, call{
-		method: "im.open", params: params, invalid: engine.CheckID("user", params.User), repeatable: true, opens: true,
-		twin: openCall(ConversationsOpenParams{Users: []string{params.User}, ReturnIM: params.ReturnIM}),
-	}))
+	res := new(OpenResult)
+	twin := res.call(ConversationsOpenParams{Users: []string{params.User}, ReturnIM: params.ReturnIM})
+	c := twin
+	c.Method, c.Body, c.invalid, c.twin = "im.open", params.form(), engine.CheckID("user", params.User), &twin
+	return res.of(s.client.do(ctx, c))
+}
+
+// form is what go-querystring makes of the params, without its reflection.
+func (p IMOpenParams) form() form {
+	return form(nil).flag("include_locale", p.IncludeLocale).flag("return_im", p.ReturnIM).add("user", p.User)
 }
 
 // Close closes a direct message for the caller: it leaves the sidebar, and
@@ -51,7 +57,9 @@ func (s *IMService) Open(ctx context.Context, params IMOpenParams) (*OpenResult,
 //
 // Documented at https://api.slack.com/methods/im.close until 2021.
 func (s *IMService) Close(ctx context.Context, channel string) (*CloseResult, error) {
-	c := closeCall(channel)
-	c.method, c.twin = "im.close", closeCall(channel)
-	return closed(s.client.do(ctx, *c))
+	res := new(CloseResult)
+	twin := res.call(channel)
+	c := twin
+	c.Method, c.twin = "im.close", &twin
+	return res.of(s.client.do(ctx, c))
 }

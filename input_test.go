@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-querystring/query"
 	"github.com/jarcoal/httpmock"
 
 	"github.com/chatdm/chatdm"
@@ -350,6 +351,50 @@ func TestCall(t *testing.T) {
 			t.Errorf("got %+v, %v", meta, err)
 		}
 	})
+}
+
+// TestForms: the forms that the hot methods write by hand are, byte by byte,
+// what go-querystring makes of the same params.
+func TestForms(t *testing.T) {
+	var sent string
+	transport := httpmock.NewMockTransport()
+	transport.RegisterNoResponder(func(req *http.Request) (*http.Response, error) {
+		_, sent, _ = strings.Cut(dump(req), "\n\n")
+		return ok(req)
+	})
+	client := newClient(t, transport)
+	check := func(params any, call func() error) {
+		t.Helper()
+		values, err := query.Values(params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := call(); err != nil {
+			t.Fatal(err)
+		}
+		if want := values.Encode(); sent != want {
+			t.Errorf("%+v: sent %q, want %q", params, sent, want)
+		}
+	}
+	flags := []bool{false, true}
+	for _, id := range []string{"U1", "a&b=c", "ü%+/?#", "'\"<>~*()!"} {
+		for _, one := range flags {
+			for _, other := range flags {
+				im := chatdm.IMOpenParams{User: id, ReturnIM: one, IncludeLocale: other}
+				check(im, func() error { _, err := client.IM.Open(t.Context(), im); return err })
+				for _, p := range []chatdm.ConversationsOpenParams{
+					{Users: []string{id}, ReturnIM: one, PreventCreation: other},
+					{Users: []string{id, "U2", id}, ReturnIM: one, PreventCreation: other},
+					{Channel: id, ReturnIM: one, PreventCreation: other},
+				} {
+					check(p, func() error { _, err := client.Conversations.Open(t.Context(), p); return err })
+				}
+			}
+		}
+		check(struct {
+			Channel string `url:"channel"`
+		}{id}, func() error { _, err := client.Conversations.Close(t.Context(), id); return err })
+	}
 }
 
 func TestTimestamp(t *testing.T) {

@@ -148,7 +148,7 @@ type call struct {
 // do is a call from its parameters to its decoded answer.
 func do(ctx context.Context, e *engine.Engine, k call) (*reply, error) {
 	x := &exchange{engine: e, call: k}
-	r := &engine.Request{Method: k.path, Path: k.path, Verb: k.verb, Repeatable: k.repeatable, Exchange: x}
+	r := &engine.Request{Method: k.path, Verb: k.verb, Repeatable: k.repeatable, Exchange: x}
 	if err := encode(k, r); err != nil {
 		return nil, x.Fail(&engine.Failure{Kind: engine.InvalidRequest, Err: err})
 	}
@@ -163,7 +163,8 @@ func encode(k call, r *engine.Request) (err error) {
 		return k.invalid
 	}
 	if k.verb == http.MethodGet {
-		r.Query, err = engine.Form(k.params)
+		form, err := engine.Form(k.params)
+		r.Query = string(form)
 		return err
 	}
 	if k.params == nil {
@@ -200,7 +201,7 @@ type exchange struct {
 }
 
 // Judge implements [engine.Exchange].
-func (x *exchange) Judge(a *engine.Answer) engine.Verdict {
+func (x *exchange) Judge(a engine.Answer) engine.Verdict {
 	x.reply = reply{}
 	r := &x.reply
 	malformed := engine.Decode(a.Body, r)
@@ -246,7 +247,7 @@ func (x *exchange) Judge(a *engine.Answer) engine.Verdict {
 }
 
 // succeeded checks that a success brings what it should.
-func (x *exchange) succeeded(a *engine.Answer) engine.Verdict {
+func (x *exchange) succeeded(a engine.Answer) engine.Verdict {
 	if x.call.check != nil {
 		if problem := x.call.check(&x.reply); problem != "" {
 			return x.unexpected(a, problem)
@@ -262,7 +263,7 @@ func (x *exchange) succeeded(a *engine.Answer) engine.Verdict {
 
 // limited is the verdict on a 429. Rocket.Chat sends no Retry-After; a proxy
 // before it may.
-func (x *exchange) limited(a *engine.Answer) engine.Verdict {
+func (x *exchange) limited(a engine.Answer) engine.Verdict {
 	e := x.answered(a, chatdm.KindRateLimited)
 	e.Code = ErrTooManyRequests
 	if e.RetryAfter == 0 {
@@ -289,7 +290,7 @@ func textWait(text string) time.Duration {
 }
 
 // garbled is the verdict on an answer that is no JSON object.
-func (x *exchange) garbled(a *engine.Answer, malformed error) engine.Verdict {
+func (x *exchange) garbled(a engine.Answer, malformed error) engine.Verdict {
 	cut := errors.Is(malformed, io.ErrUnexpectedEOF)
 	switch {
 	case a.Status >= 500:
@@ -305,11 +306,11 @@ func (x *exchange) garbled(a *engine.Answer, malformed error) engine.Verdict {
 	return x.unexpected(a, malformed.Error()+": "+x.engine.Excerpt(a.Body))
 }
 
-func isHTML(a *engine.Answer) bool {
-	return strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") || strings.HasPrefix(http.DetectContentType(a.Body), "text/html")
+func isHTML(a engine.Answer) bool {
+	return strings.HasPrefix(a.Get("Content-Type"), "text/html") || strings.HasPrefix(http.DetectContentType(a.Body), "text/html")
 }
 
-func (x *exchange) unavailable(a *engine.Answer) engine.Verdict {
+func (x *exchange) unavailable(a engine.Answer) engine.Verdict {
 	e := x.answered(a, chatdm.KindUnavailable)
 	v := engine.Verdict{Err: e, Hint: e.RetryAfter}
 	if engine.Transient(a.Status) {
@@ -319,7 +320,7 @@ func (x *exchange) unavailable(a *engine.Answer) engine.Verdict {
 }
 
 // absent is the verdict on an endpoint that the server does not have.
-func (x *exchange) absent(a *engine.Answer) engine.Verdict {
+func (x *exchange) absent(a engine.Answer) engine.Verdict {
 	e := x.answered(a, chatdm.KindUnsupported)
 	switch {
 	case x.call.path == deletePath:
@@ -332,14 +333,14 @@ func (x *exchange) absent(a *engine.Answer) engine.Verdict {
 	return engine.Verdict{Err: e}
 }
 
-func (x *exchange) unexpected(a *engine.Answer, problem string) engine.Verdict {
+func (x *exchange) unexpected(a engine.Answer, problem string) engine.Verdict {
 	e := x.answered(a, chatdm.KindUnexpectedResponse)
 	e.Err = x.engine.Cause(errors.New(problem))
 	return engine.Verdict{Err: e}
 }
 
 // answered is the error that an answer brings, without its code.
-func (x *exchange) answered(a *engine.Answer, kind chatdm.Kind) *chatdm.Error {
+func (x *exchange) answered(a engine.Answer, kind chatdm.Kind) *chatdm.Error {
 	m := &x.reply.meta
 	return &chatdm.Error{
 		Service: service, Method: m.Method, Kind: kind,
@@ -350,8 +351,8 @@ func (x *exchange) answered(a *engine.Answer, kind chatdm.Kind) *chatdm.Error {
 }
 
 // requestID is a proxy's, if anybody's: Rocket.Chat numbers no requests.
-func (x *exchange) requestID(a *engine.Answer) string {
-	return x.engine.Scrub(a.Header.Get("X-Request-Id"))
+func (x *exchange) requestID(a engine.Answer) string {
+	return x.engine.Scrub(a.Get("X-Request-Id"))
 }
 
 // Fail implements [engine.Exchange].
@@ -361,7 +362,7 @@ func (x *exchange) Fail(f *engine.Failure) error {
 		RetryAfter: f.RetryAfter, Attempts: f.Attempts, Err: x.engine.Cause(f.Err),
 	}
 	if f.Answer != nil {
-		e.StatusCode, e.RequestID = f.Answer.Status, x.requestID(f.Answer)
+		e.StatusCode, e.RequestID = f.Answer.Status, x.requestID(*f.Answer)
 	}
 	return e
 }

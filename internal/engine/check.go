@@ -39,8 +39,8 @@ func CheckID(field, id string) error {
 // CheckIDs is CheckID for a list that may be empty.
 func CheckIDs(field string, ids []string) error {
 	for i, id := range ids {
-		if err := CheckID(fmt.Sprintf("%s[%d]", field, i), id); err != nil {
-			return err
+		if CheckID(field, id) != nil {
+			return CheckID(fmt.Sprintf("%s[%d]", field, i), id)
 		}
 	}
 	return nil
@@ -61,16 +61,16 @@ func CheckResult(result any) error {
 
 // Form encodes params, which is nil, url.Values or a struct, for a body or a
 // query. A credential is in neither.
-func Form(params any) (string, error) {
+func Form(params any) ([]byte, error) {
 	form, ok := params.(url.Values)
 	if !ok {
 		var err error
 		if form, err = query.Values(params); err != nil {
-			return "", fmt.Errorf("params: %w", err)
+			return nil, fmt.Errorf("params: %w", err)
 		}
 	}
 	if form.Has("token") {
-		return "", errors.New("params: the argument token would put a credential where it can be seen")
+		return nil, errors.New("params: the argument token would put a credential where it can be seen")
 	}
-	return form.Encode(), nil
+	return []byte(form.Encode()), nil
 }

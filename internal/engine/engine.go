@@ -36,9 +36,8 @@ const (
 
 // Request is one API call, ready to be sent as often as it takes.
 type Request struct {
-	Method     string // the API's name of it, "conversations.open"; part of the limiter's key
+	Method     string // the API's name of it, "conversations.open", which is also its path below the base URL
 	Verb       string // the HTTP method
-	Path       string // below the base URL, without a leading slash
 	Query      string // encoded, "" for none
 	Body       []byte // nil for none
 	Repeatable bool   // a second run does no harm where the first may have had its effect
@@ -49,7 +48,7 @@ type Request struct {
 type Exchange interface {
 	// Judge decodes one complete answer and says what it means. The body is
 	// only lent: it is overwritten after Judge returns.
-	Judge(*Answer) Verdict
+	Judge(Answer) Verdict
 	// Fail makes the platform's error of a call without an answer to judge.
 	Fail(*Failure) error
 	// Seal adds to an error of Judge what kept the engine from trying again.
@@ -63,6 +62,15 @@ type Answer struct {
 	Body    []byte
 	Attempt int // how many requests this call has sent so far, this one included
 	Lost    int // how many of those before it may have had their effect
+}
+
+// Get is a header's value, "" where there is none. The name is as canonical as
+// the ones that net/http has read, which saves looking at each letter.
+func (a Answer) Get(name string) string {
+	if values := a.Header[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // Verdict is what an attempt came to.
@@ -88,7 +96,7 @@ const (
 type Failure struct {
 	Kind       string
 	Err        error
-	Answer     *Answer       // status and headers where the failure came after them; its body is nil
+	Answer     *Answer       // status and headers, where the failure came after them
 	RetryAfter time.Duration // with RateLimited: how long until a call may be sent
 	Attempts   int
 }
@@ -148,7 +156,7 @@ func New(cfg Config, service Service) (*Engine, error) {
 		limit:    cfg.MaxResponseBytes,
 		limiter:  cfg.Limiter,
 		logger:   cfg.Logger,
-		template: &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: base.Host},
+		template: &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1},
 		header:   func() http.Header { return maps.Clone(header) },
 		scrub:    newScrubber(service.Secrets),
 	}
@@ -236,10 +244,10 @@ func (c *call) run() error {
 	}
 	e, r := c.engine, c.request
 	u := *e.base
-	u.Path += "/" + r.Path
+	u.Path += "/" + r.Method
 	u.RawQuery = r.Query
 	req := e.template.WithContext(c)
-	req.Method, req.URL, req.Header = r.Verb, &u, make(http.Header)
+	req.Method, req.URL, req.Header = r.Verb, &u, e.outerHeader()
 
 	// The response is of no interest: the attempt has read and judged it.
 	_, err := e.retries.Do(&retryablehttp.Request{Request: req})
@@ -256,6 +264,17 @@ func (c *call) run() error {
 	}
 	return c.verdict.Err
 }
+
+// outerHeader is what http.Client sees of a request's header: nothing, and a
+// place for the cookies of a Jar. Without a Jar nobody writes to it.
+func (e *Engine) outerHeader() http.Header {
+	if e.retries.HTTPClient.Jar == nil {
+		return noHeader
+	}
+	return make(http.Header)
+}
+
+var noHeader = http.Header{}
 
 // stop gives the error of a call that was ended before its next attempt. What
 // the server said last is never lost: a call that its context ended keeps it,
@@ -347,6 +366,7 @@ func (t *attempts) RoundTrip(outer *http.Request) (*http.Response, error) {
 // the outer request, which http.Client would copy value by value.
 func (t *attempts) build(ctx context.Context, c *call, outer *http.Request) *http.Request {
 	req := outer.WithContext(ctx)
+	req.Host = req.URL.Host // not on the outer request, for which http.Client would copy the URL
 	req.Header = t.engine.header()
 	for name, values := range outer.Header { // the cookies of the caller's Jar
 		req.Header[name] = append(slices.Clip(req.Header[name]), values...)
@@ -361,22 +381,31 @@ func (t *attempts) build(ctx context.Context, c *call, outer *http.Request) *htt
 	req.ContentLength = int64(len(body))
 	// GetBody too: net/http needs it to replace a kept connection that the
 	// server has closed meanwhile.
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req.GetBody = func() (io.ReadCloser, error) {
+		r := new(bodyReader)
+		r.Reset(body)
+		return r, nil
+	}
 	req.Body, _ = req.GetBody()
 	return req
 }
 
+// bodyReader is a bytes.Reader with a Close, in one allocation.
+type bodyReader struct{ bytes.Reader }
+
+func (*bodyReader) Close() error { return nil }
+
 // judge reads the answer and lets the platform decide what it means.
 func (c *call) judge(ctx context.Context, resp *http.Response) {
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Attempt: c.sent, Lost: c.lost}
+	a := Answer{Status: resp.StatusCode, Header: resp.Header, Attempt: c.sent, Lost: c.lost}
 	if a.Status >= 300 && a.Status < 400 {
 		err := fmt.Errorf("redirected to %s; redirects are not followed", target(resp))
-		c.fail(&Failure{Kind: UnexpectedResponse, Err: err, Answer: a}, Definite)
+		c.fail(&Failure{Kind: UnexpectedResponse, Err: err, Answer: &Answer{Status: a.Status, Header: a.Header}}, Definite)
 		return
 	}
-	buf := buffers.Get().(*bytes.Buffer)
-	defer release(buf)
-	err := read(buf, resp, c.engine.limit)
+	buf := buffers.Get().(*buffer)
+	defer buf.release()
+	err := buf.read(resp, c.engine.limit)
 	// A refusal and a server error are decided by the status: how their body
 	// ends changes nothing.
 	if err != nil && a.Status != http.StatusTooManyRequests && a.Status < 500 {
@@ -384,7 +413,7 @@ func (c *call) judge(ctx context.Context, resp *http.Response) {
 		if errors.Is(f.Err, io.ErrUnexpectedEOF) { // it ended early, the connection did not break
 			f.Kind = UnexpectedResponse
 		}
-		f.Answer = a
+		f.Answer = &Answer{Status: a.Status, Header: a.Header}
 		c.fail(f, outcome)
 		return
 	}
@@ -418,21 +447,29 @@ var errTooLarge = errors.New("the answer is larger than the limit")
 // must not hold its memory for good.
 const keptBuffer = 64 << 10
 
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// buffer holds one answer while it is judged.
+type buffer struct {
+	bytes.Buffer
+	bound io.LimitedReader // here for not being allocated with each answer
+}
 
-func release(buf *bytes.Buffer) {
-	if buf.Cap() <= keptBuffer {
-		buf.Reset()
-		buffers.Put(buf)
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+func (b *buffer) release() {
+	b.bound.R = nil
+	if b.Cap() <= keptBuffer {
+		b.Reset()
+		buffers.Put(b)
 	}
 }
 
 // read reads at most limit bytes of what the answer is after decompression.
-func read(buf *bytes.Buffer, resp *http.Response, limit int64) error {
+func (b *buffer) read(resp *http.Response, limit int64) error {
 	if resp.ContentLength > limit {
 		return fmt.Errorf("%w of %d bytes", errTooLarge, limit)
 	}
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, limit+1))
+	b.bound = io.LimitedReader{R: resp.Body, N: limit + 1}
+	n, err := b.ReadFrom(&b.bound)
 	if n > limit {
 		return fmt.Errorf("%w of %d bytes", errTooLarge, limit)
 	}

@@ -16,8 +16,8 @@ const turn = 20 * time.Millisecond
 // pauses remembers until when a server refuses a method, for all goroutines.
 // The zero value remembers nothing.
 type pauses struct {
-	mu    sync.Mutex
-	byKey map[string]*pause
+	mu       sync.Mutex
+	byMethod map[string]*pause
 }
 
 type pause struct {
@@ -26,28 +26,28 @@ type pause struct {
 }
 
 // begin starts a pause, or prolongs the one that is on.
-func (p *pauses) begin(key string, d time.Duration) {
+func (p *pauses) begin(method string, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	until := time.Now().Add(min(d, longestPause))
-	if on := p.on(key); on != nil {
+	if on := p.on(method); on != nil {
 		if until.After(on.until) {
 			on.until = until
 		}
 		return
 	}
-	if p.byKey == nil {
-		p.byKey = make(map[string]*pause)
+	if p.byMethod == nil {
+		p.byMethod = make(map[string]*pause)
 	}
-	p.byKey[key] = &pause{until: until}
+	p.byMethod[method] = &pause{until: until}
 }
 
 // enter queues for the end of a pause and returns how long it lasts and how
 // long after that the caller's turn comes; without a pause both are zero.
-func (p *pauses) enter(key string) (left, wait time.Duration) {
+func (p *pauses) enter(method string) (left, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	on := p.on(key)
+	on := p.on(method)
 	if on == nil {
 		return 0, 0
 	}
@@ -56,19 +56,19 @@ func (p *pauses) enter(key string) (left, wait time.Duration) {
 }
 
 // leave gives up the place of a caller who will not wait.
-func (p *pauses) leave(key string) {
+func (p *pauses) leave(method string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if on := p.on(key); on != nil {
+	if on := p.on(method); on != nil {
 		on.queued = max(0, on.queued-1)
 	}
 }
 
-// on is the pause of a key that has not ended; one that has is forgotten.
-func (p *pauses) on(key string) *pause {
-	on := p.byKey[key]
+// on is the pause of a method that has not ended; one that has is forgotten.
+func (p *pauses) on(method string) *pause {
+	on := p.byMethod[method]
 	if on != nil && !on.until.After(time.Now()) {
-		delete(p.byKey, key)
+		delete(p.byMethod, method)
 		return nil
 	}
 	return on

@@ -27,7 +27,7 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 	}
 	wait := e.retry.wait(c.sent, v)
 	if v.Outcome == Refused {
-		e.pauses.begin(c.key(), wait)
+		e.pauses.begin(c.request.Method, wait)
 		if e.limiter != nil {
 			e.limiter.Limited(c.Context, c.key(), max(v.Hint, leastPause))
 		}
@@ -65,7 +65,7 @@ func prepareRetry(req *http.Request) error {
 	if f := c.admit(c.wait); f != nil {
 		return f
 	}
-	req.Header = make(http.Header) // or http.Client would add the Jar's cookies a second time
+	req.Header = c.engine.outerHeader() // or http.Client would add the Jar's cookies a second time
 	return nil
 }
 
@@ -90,6 +90,7 @@ func (p RetryPolicy) wait(attempt int, v Verdict) time.Duration {
 	return max(wait, v.Hint)
 }
 
+// key is what a limiter knows the method by.
 func (c *call) key() string { return c.engine.service + "." + c.request.Method }
 
 // admit holds the call until it may be sent: for at least wait, then until no
@@ -121,20 +122,20 @@ func (c *call) admit(wait time.Duration) *Failure {
 // tells whether it slept at all.
 func (c *call) pause(wait time.Duration) (bool, *Failure) {
 	e := c.engine
-	left, turn := e.pauses.enter(c.key())
+	left, turn := e.pauses.enter(c.request.Method)
 	wait = max(wait, left+turn)
 	if wait <= 0 {
 		return false, nil
 	}
 	if err := c.forbidden(left, wait); err != nil {
-		e.pauses.leave(c.key())
+		e.pauses.leave(c.request.Method)
 		return false, &Failure{Kind: RateLimited, RetryAfter: left, Err: err}
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-c.Done():
-		e.pauses.leave(c.key())
+		e.pauses.leave(c.request.Method)
 		return false, canceled(c.ended())
 	case <-timer.C:
 		return true, nil

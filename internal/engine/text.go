@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -87,18 +88,38 @@ func (c *cleaned) Is(target error) bool { return c.is(target) }
 const leastSecret = 6
 
 func newScrubber(secrets []string) func(string) string {
-	var pairs []string
+	var forms []string
 	for _, s := range secrets {
 		if len(s) < leastSecret {
 			continue
 		}
 		inJSON, _ := json.Marshal(s)
 		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s), string(inJSON[1 : len(inJSON)-1])} {
-			pairs = append(pairs, form, "[redacted]")
+			if !slices.Contains(forms, form) {
+				forms = append(forms, form)
+			}
 		}
 	}
-	if pairs == nil {
-		return func(text string) string { return text }
+	return func(text string) string {
+		for _, form := range forms { // a strings.Replacer would copy every text
+			text = strings.ReplaceAll(text, form, "[redacted]")
+		}
+		return text
 	}
-	return strings.NewReplacer(pairs...).Replace
+}
+
+// List splits what a server joins with commas, without credentials.
+func (e *Engine) List(text string) []string {
+	if text == "" {
+		return nil
+	}
+	items := make([]string, 0, strings.Count(text, ",")+1)
+	for more := true; more; {
+		var item string
+		item, text, more = strings.Cut(text, ",")
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, e.scrub(item))
+		}
+	}
+	return items
 }

@@ -30,7 +30,8 @@ type Error struct {
 	// IM.Open fell back to it; the name of the constructor for an error of one.
 	Method string
 	// Code is what the server said, and a sentinel where there is one for it: a
-	// 429 is ErrRateLimited whatever its body says. A code that nobody has
+	// 429 is ErrRateLimited (rocketchat.ErrTooManyRequests) whatever its body
+	// says. A code that nobody has
 	// documented is kept. It is empty where the server gave none, and where the
 	// client itself refused the call; the Kind is always set.
 	Code Code
@@ -89,7 +90,7 @@ func (e *Error) Error() string {
 		details = append(details, "provided "+strings.Join(e.Provided, ","))
 	}
 	if e.RetryAfter > 0 {
-		details = append(details, "retry after "+e.RetryAfter.String())
+		details = append(details, "retry after "+e.RetryAfter.Round(10*time.Millisecond).String())
 	}
 	if e.StatusCode != 0 {
 		details = append(details, fmt.Sprint("status ", e.StatusCode))
@@ -234,7 +235,7 @@ func (k Kind) meaning() string {
 	case KindNotFound:
 		return "there is no such user or conversation"
 	case KindUnsupported:
-		return "the method does not serve this"
+		return "the server or the method cannot do this"
 	case KindRateLimited:
 		return "too many calls"
 	case KindUnavailable:

@@ -5,14 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,31 +34,8 @@ func documented(t testing.TB) map[string][]chatdm.Code {
 	return codes
 }
 
-// sentinels are the Err constants in the source of the package.
-func sentinels(t testing.TB) map[chatdm.Code]string {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := map[chatdm.Code]string{}
-	for _, decl := range file.Decls {
-		gen, ok := decl.(*ast.GenDecl)
-		if !ok || gen.Tok != token.CONST {
-			continue
-		}
-		for _, spec := range gen.Specs {
-			if v, ok := spec.(*ast.ValueSpec); ok && strings.HasPrefix(v.Names[0].Name, "Err") {
-				code, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
-				if err != nil {
-					t.Fatal(err)
-				}
-				names[chatdm.Code(code)] = v.Names[0].Name
-			}
-		}
-	}
-	return names
-}
+// sentinels are the Err constants of the package.
+func sentinels(t testing.TB) map[chatdm.Code]string { return chatdm.Constants(t, "errors.go") }
 
 // TestSentinelNames: a constant is called Err and its code in CamelCase.
 func TestSentinelNames(t *testing.T) {

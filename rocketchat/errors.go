@@ -17,9 +17,9 @@ const (
 	// refused, and a user who has not chosen a username yet.
 	ErrUnauthorized chatdm.Code = "error-unauthorized"
 	// ErrForbidden is a 403 without a code: "unauthorized" or "forbidden". From
-	// version 4.8 on it is also what im.open and im.close of a room say that
-	// the caller is no member of, and what im.open says of a room that does not
-	// exist.
+	// version 4.8 on, im.open and im.close say so of a room that the caller is no
+	// member of, and im.open of one that does not exist; before it, im.delete says
+	// so of any room where the permission view-room-administration is missing.
 	ErrForbidden chatdm.Code = "forbidden"
 	// ErrInvalidParams is a body that the server's schema refuses; some 7.x
 	// servers spell it error-invalid-params, which comes back as this one too.

@@ -153,13 +153,14 @@ func (name Username) validate() error         { return engine.CheckID("username"
 // Delete deletes a direct message and all its messages, for all its members and
 // for good. The user needs the permission delete-d, which only administrators
 // have unless the server is set up otherwise, and must be a member of the room
-// or have view-room-administration.
+// or have view-room-administration; servers before 4.8 want both permissions.
 //
 // It is the one method that does harm when repeated, or reports a failure where
 // the first try had succeeded. It is therefore sent again only when the first
 // request never reached the server or was refused for its rate. Where an answer
 // was lost the error matches [chatdm.ErrEffectUnknown]: delete the same [RoomID]
-// again yourself to find out. [ErrInvalidChannel] then says that it is gone.
+// again yourself to find out, at once or later. A success and [ErrInvalidChannel]
+// both say that it is gone now.
 //
 // Errors to expect are [ErrInvalidChannel] for a room that does not exist or is
 // no direct message, [ErrNotAllowed], [ErrCannotDeleteFederatedRoom],

@@ -279,24 +279,6 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestEveryCodeIsInTheCatalogue: a constant without an entry would be of
-// KindUnknown, and its texts would say nothing.
-func TestEveryCodeIsInTheCatalogue(t *testing.T) {
-	codes := []chatdm.Code{
-		rocketchat.ErrUnauthorized, rocketchat.ErrForbidden, rocketchat.ErrInvalidParams, rocketchat.ErrInvalidChannel,
-		rocketchat.ErrNotAllowed, rocketchat.ErrInvalidUser, rocketchat.ErrInvalidRoom, rocketchat.ErrRoomNotFound,
-		rocketchat.ErrRoomParamNotProvided, rocketchat.ErrCannotDeleteFederatedRoom, rocketchat.ErrCannotDeleteTeamChannel,
-		rocketchat.ErrAppPreventedDeleting, rocketchat.ErrAppPrevented, rocketchat.ErrDirectMessageMaxUserExceeded,
-		rocketchat.ErrCreatorNotInRoom, rocketchat.ErrThisIsAPremiumFeature, rocketchat.ErrTooManyRequests,
-		rocketchat.ErrTOTPRequired, rocketchat.ErrTOTPInvalid, rocketchat.ErrTOTPMaxAttempts, rocketchat.ErrTOTPUserNotFound,
-	}
-	for _, code := range codes {
-		if code.Kind() == chatdm.KindUnknown {
-			t.Errorf("%s is not in the catalogue", code)
-		}
-	}
-}
-
 // TestHostileAnswers: what is no answer of Rocket.Chat at all.
 func TestHostileAnswers(t *testing.T) {
 	const unexpected = chatdm.KindUnexpectedResponse

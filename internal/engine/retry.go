@@ -148,10 +148,10 @@ func (c *call) forbidden(left, wait time.Duration) error {
 		return nil
 	}
 	if left > c.engine.retry.MaxRetryAfter {
-		return errors.New("the server has asked for a pause of this method")
+		return errors.New("an earlier refusal has paused this method")
 	}
 	if deadline, ok := c.Deadline(); ok && time.Until(deadline) < wait {
-		return fmt.Errorf("the server has asked for a pause of this method, which would pass the context's deadline: %w", context.DeadlineExceeded)
+		return fmt.Errorf("an earlier refusal has paused this method for longer than the context's deadline: %w", context.DeadlineExceeded)
 	}
 	return nil
 }
@@ -200,7 +200,7 @@ func (c *call) broken(ctx context.Context, err error) (*Failure, Outcome) {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return &Failure{Kind: Unavailable, Err: err}, Definite
 	}
-	return &Failure{Kind: Unavailable, Err: err}, Unknown
+	return &Failure{Kind: Unavailable, Err: fmt.Errorf("no answer: %w", err)}, Unknown
 }
 
 // corrupt tells of a compressed answer that cannot be unpacked.

@@ -219,9 +219,7 @@ func TestBoundedRead(t *testing.T) {
 		w.Header().Set("Content-Length", fmt.Sprint(64<<20))
 		endless(w, r)
 	}
-	// The buffer grows by doubling, so that all its sizes add up to 4 limits, and
-	// under the race detector to twice as much.
-	if n := allocated(endless); n > 10*limit {
+	if n := allocated(endless); n > limit+limit/2 {
 		t.Errorf("an endless body allocated %d bytes, limit %d", n, limit)
 	}
 	if n := allocated(announced); n > limit {

@@ -64,6 +64,9 @@ const (
 // group carries no flag. A group keeps the order of people in which it was first
 // opened, behind the caller who did.
 //
+// A page of conversations.list is filtered by exclude_archived when it is full, as
+// Slack's are: it may come short, or empty, and others follow.
+//
 // # Choices
 //
 // Where nothing is documented, this server does what follows.
@@ -72,7 +75,8 @@ const (
 //     with one, the conversation is opened.
 //   - A users argument that holds nothing but commas is not_enough_users.
 //   - conversations.list gives the caller's direct messages whether open or
-//     closed, each with is_open, in the order of their creation.
+//     closed, each with is_open, in the order of their creation. In Slack's own
+//     examples, 1:1 conversations have no is_open there, and groups have.
 //   - A body without a byte has no arguments, whatever its type, except for
 //     multipart, which is invalid_form_data. A text/plain body is read as a form.
 //   - An argument's name is too long above 100 bytes.

@@ -63,6 +63,7 @@ type conversation struct {
 	id       string
 	kind     kind
 	name     string
+	purpose  string // of a group
 	creator  string
 	members  []string
 	archived bool
@@ -135,22 +136,27 @@ func (v *conversation) object(user string) any {
 		}
 	}
 	channel := slackChannel{
-		ID:            v.id,
-		Name:          v.name,
-		IsChannel:     true,
-		IsMPIM:        v.kind == mpim,
-		IsPrivate:     v.kind != publicChannel,
-		IsArchived:    v.archived,
-		IsMember:      v.has(user),
-		Created:       v.created.Unix(),
-		Creator:       v.creator,
-		Updated:       v.updated.UnixMilli(),
-		NumMembers:    len(v.members),
-		SharedTeamIDs: []string{teamID},
+		ID:             v.id,
+		Name:           v.name,
+		NameNormalized: v.name,
+		IsChannel:      true,
+		IsMPIM:         v.kind == mpim,
+		IsPrivate:      v.kind != publicChannel,
+		IsArchived:     v.archived,
+		IsMember:       v.has(user),
+		PendingShared:  []string{},
+		Created:        v.created.Unix(),
+		Creator:        v.creator,
+		Updated:        v.updated.UnixMilli(),
+		NumMembers:     len(v.members),
+		SharedTeamIDs:  []string{teamID},
 	}
 	if v.kind == mpim {
 		channel.Members = v.members
 		channel.slackReading = &reading
+		channel.Purpose = slackText{Value: v.purpose, Creator: v.creator, LastSet: v.created.Unix()}
+	} else {
+		channel.PreviousNames = []string{}
 	}
 	return channel
 }
@@ -221,6 +227,7 @@ func (s *Slack) with(c *slackCall, others []string, create bool) (v *conversatio
 	if len(members) > 2 {
 		v = newConversation(s.nextID("C"), mpim, c.caller.ID, members)
 		v.name = "mpdm-" + strings.Join(names, "--") + "-1"
+		v.purpose = "Group messaging with: @" + strings.Join(names, " @")
 	} else {
 		v = newConversation(s.nextID("D"), im, c.caller.ID, members)
 	}
@@ -403,15 +410,25 @@ func (s *Slack) conversationsList(c *slackCall) slackReply {
 	}
 
 	reply := slackReply{Channels: []any{}, Metadata: &slackMetadata{NextCursor: new("")}}
+	onPage := 0
 	for _, v := range from {
-		if !slices.Contains(kinds, v.kind) || s.visible(c, v.id) == nil || v.archived && c.flag("exclude_archived") {
+		if !slices.Contains(kinds, v.kind) || s.visible(c, v.id) == nil {
 			continue
 		}
-		if len(reply.Channels) == limit {
+		if onPage == limit {
 			reply.Metadata.NextCursor = new(toCursor(v.id))
 			break
 		}
-		reply.Channels = append(reply.Channels, v.object(c.caller.ID))
+		onPage++
+		if v.archived && c.flag("exclude_archived") {
+			continue // which leaves a gap: the page is filtered when it is full
+		}
+		object := v.object(c.caller.ID)
+		if direct, ok := object.(slackIM); ok {
+			direct.IsUserDeleted = new(s.users[direct.User].Disabled)
+			object = direct
+		}
+		reply.Channels = append(reply.Channels, object)
 	}
 	return reply
 }

@@ -201,11 +201,14 @@ func TestReturnIM(t *testing.T) {
 				`"last_read":"0000000000.000000","latest":null,"unread_count":0,"unread_count_display":0,"is_open":true,"priority":0,` +
 				`"updated":946684800000,"locale":"en-US"}}`},
 			{"", "conversations.open", "users=U0ALICE01,U0BOB0001&return_im=t", `{"ok":true,"channel":{` +
-				`"id":"C000000001","name":"mpdm-chatdmtest--alice--bob-1","is_channel":true,"is_group":false,"is_im":false,"is_mpim":true,` +
-				`"is_private":true,"is_archived":false,"is_general":false,"is_member":true,"is_org_shared":false,"created":946684800,` +
+				`"id":"C000000001","name":"mpdm-chatdmtest--alice--bob-1","name_normalized":"mpdm-chatdmtest--alice--bob-1",` +
+				`"is_channel":true,"is_group":false,"is_im":false,"is_mpim":true,"is_private":true,"is_archived":false,"is_general":false,` +
+				`"is_member":true,"is_shared":false,"is_org_shared":false,"is_ext_shared":false,"is_pending_ext_shared":false,` +
+				`"pending_shared":[],"unlinked":0,"created":946684800,` +
 				`"creator":"UBOT","updated":946684800000,"members":["UBOT","U0ALICE01","U0BOB0001"],"num_members":3,"shared_team_ids":["T0CHATDM1"],` +
 				`"last_read":"0000000000.000000","latest":null,"unread_count":0,"unread_count_display":0,"is_open":true,"priority":0,` +
-				`"topic":{"value":"","creator":"","last_set":0},"purpose":{"value":"","creator":"","last_set":0}}}`},
+				`"topic":{"value":"","creator":"","last_set":0},` +
+				`"purpose":{"value":"Group messaging with: @chatdmtest @alice @bob","creator":"UBOT","last_set":946684800}}}`},
 			// A message opens the conversation for both and is unread for one.
 			{"", "conversations.open", "users=UADMIN", `{"ok":true,"channel":{"id":"D000000002"}}`},
 			{"", "conversations.close", "channel=D000000002", `{"ok":true}`},
@@ -483,9 +486,10 @@ func TestList(t *testing.T) {
 		OK       bool   `json:"ok"`
 		Error    string `json:"error"`
 		Channels []struct {
-			ID     string `json:"id"`
-			IsIM   bool   `json:"is_im"`
-			IsOpen bool   `json:"is_open"`
+			ID            string `json:"id"`
+			IsIM          bool   `json:"is_im"`
+			IsOpen        bool   `json:"is_open"`
+			IsUserDeleted bool   `json:"is_user_deleted"`
 		} `json:"channels"`
 		Metadata struct {
 			NextCursor *string `json:"next_cursor"`
@@ -521,6 +525,15 @@ func TestList(t *testing.T) {
 	}
 	if got := len(list("limit=1000&exclude_archived=true").Channels); got != 75 {
 		t.Errorf("%d not archived", got)
+	}
+	// Those that are left out count.
+	p := list("limit=4&exclude_archived=true")
+	if got := ids(p); got != "C0PUBLIC000 C0PUBLIC002" || *p.Metadata.NextCursor == "" {
+		t.Errorf("on a page without the archived ones: %s, and then cursor %q", got, *p.Metadata.NextCursor)
+	}
+	s.AddUser(chatdmtest.User{ID: chatdmtest.Bob, Disabled: true})
+	if p := list("types=im"); len(p.Channels) != 2 || p.Channels[0].IsUserDeleted || !p.Channels[1].IsUserDeleted {
+		t.Errorf("when Bob is gone: %+v", p.Channels)
 	}
 
 	// All pages.

@@ -75,30 +75,38 @@ type slackIM struct {
 	IsOrgShared bool   `json:"is_org_shared"`
 	User        string `json:"user"`
 	slackReading
-	Updated int64  `json:"updated"` // milliseconds
-	Locale  string `json:"locale,omitempty"`
+	Updated       int64  `json:"updated"` // milliseconds
+	Locale        string `json:"locale,omitempty"`
+	IsUserDeleted *bool  `json:"is_user_deleted,omitempty"` // in lists
 }
 
 // slackChannel is every conversation but a 1:1. Groups have a slackReading and
-// their Members.
+// their Members, channels have PreviousNames.
 type slackChannel struct {
-	ID            string   `json:"id"`
-	Name          string   `json:"name"`
-	IsChannel     bool     `json:"is_channel"`
-	IsGroup       bool     `json:"is_group"`
-	IsIM          bool     `json:"is_im"`
-	IsMPIM        bool     `json:"is_mpim"`
-	IsPrivate     bool     `json:"is_private"`
-	IsArchived    bool     `json:"is_archived"`
-	IsGeneral     bool     `json:"is_general"`
-	IsMember      bool     `json:"is_member"`
-	IsOrgShared   bool     `json:"is_org_shared"`
-	Created       int64    `json:"created"` // seconds
-	Creator       string   `json:"creator"`
-	Updated       int64    `json:"updated"` // milliseconds
-	Members       []string `json:"members,omitempty"`
-	NumMembers    int      `json:"num_members"`
-	SharedTeamIDs []string `json:"shared_team_ids"`
+	ID                 string   `json:"id"`
+	Name               string   `json:"name"`
+	NameNormalized     string   `json:"name_normalized"`
+	PreviousNames      []string `json:"previous_names,omitzero"` // empty is not absent
+	IsChannel          bool     `json:"is_channel"`
+	IsGroup            bool     `json:"is_group"`
+	IsIM               bool     `json:"is_im"`
+	IsMPIM             bool     `json:"is_mpim"`
+	IsPrivate          bool     `json:"is_private"`
+	IsArchived         bool     `json:"is_archived"`
+	IsGeneral          bool     `json:"is_general"`
+	IsMember           bool     `json:"is_member"`
+	IsShared           bool     `json:"is_shared"`
+	IsOrgShared        bool     `json:"is_org_shared"`
+	IsExtShared        bool     `json:"is_ext_shared"`
+	IsPendingExtShared bool     `json:"is_pending_ext_shared"`
+	PendingShared      []string `json:"pending_shared"`
+	Unlinked           int      `json:"unlinked"`
+	Created            int64    `json:"created"` // seconds
+	Creator            string   `json:"creator"`
+	Updated            int64    `json:"updated"` // milliseconds
+	Members            []string `json:"members,omitempty"`
+	NumMembers         int      `json:"num_members"`
+	SharedTeamIDs      []string `json:"shared_team_ids"`
 	*slackReading
 	Topic   slackText `json:"topic"`
 	Purpose slackText `json:"purpose"`

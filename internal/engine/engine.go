@@ -403,9 +403,9 @@ func (c *call) judge(ctx context.Context, resp *http.Response) {
 		c.fail(&Failure{Kind: UnexpectedResponse, Err: err, Answer: &Answer{Status: a.Status, Header: a.Header}}, Definite)
 		return
 	}
-	buf := buffers.Get().(*buffer)
+	var buf buffer
 	defer buf.release()
-	err := buf.read(resp, c.engine.limit)
+	body, err := buf.read(resp, c.engine.limit)
 	// A refusal and a server error are decided by the status: how their body
 	// ends changes nothing.
 	if err != nil && a.Status != http.StatusTooManyRequests && a.Status < 500 {
@@ -417,7 +417,7 @@ func (c *call) judge(ctx context.Context, resp *http.Response) {
 		c.fail(f, outcome)
 		return
 	}
-	a.Body = buf.Bytes()
+	a.Body = body
 	c.verdict = c.request.Exchange.Judge(a)
 	c.answered = true
 }
@@ -443,37 +443,64 @@ func target(resp *http.Response) string {
 
 var errTooLarge = errors.New("the answer is larger than the limit")
 
-// keptBuffer is the largest buffer that goes back to the pool: one large page
-// must not hold its memory for good.
-const keptBuffer = 64 << 10
+// chunk is as much as nearly every answer needs.
+type chunk [16 << 10]byte
 
-// buffer holds one answer while it is judged.
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// buffer holds one answer while it is judged, in pooled chunks: a long answer
+// costs its length and not the sizes that a growing slice goes through, and one
+// that passes the limit costs no new memory.
 type buffer struct {
-	bytes.Buffer
-	bound io.LimitedReader // here for not being allocated with each answer
+	first *chunk
+	rest  []*chunk
 }
 
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
+// read returns what the answer is after decompression, or its beginning and an
+// error. It reads hardly more than limit bytes.
+func (b *buffer) read(resp *http.Response, limit int64) ([]byte, error) {
+	b.first = chunks.Get().(*chunk)
+	if resp.ContentLength > limit {
+		return nil, fmt.Errorf("%w of %d bytes", errTooLarge, limit)
+	}
+	free := b.first[:]
+	for size := 0; ; {
+		if len(free) == 0 {
+			next := chunks.Get().(*chunk)
+			b.rest = append(b.rest, next)
+			free = next[:]
+		}
+		n, err := resp.Body.Read(free)
+		free = free[n:]
+		size += n
+		switch {
+		case int64(size) > limit:
+			return nil, fmt.Errorf("%w of %d bytes", errTooLarge, limit)
+		case err == io.EOF:
+			return b.join(size), nil
+		case err != nil:
+			return b.join(size), err
+		}
+	}
+}
+
+func (b *buffer) join(size int) []byte {
+	if b.rest == nil {
+		return b.first[:size]
+	}
+	whole := make([]byte, 0, (1+len(b.rest))*len(chunk{}))
+	whole = append(whole, b.first[:]...)
+	for _, c := range b.rest {
+		whole = append(whole, c[:]...)
+	}
+	return whole[:size]
+}
 
 func (b *buffer) release() {
-	b.bound.R = nil
-	if b.Cap() <= keptBuffer {
-		b.Reset()
-		buffers.Put(b)
+	chunks.Put(b.first)
+	for _, c := range b.rest {
+		chunks.Put(c)
 	}
-}
-
-// read reads at most limit bytes of what the answer is after decompression.
-func (b *buffer) read(resp *http.Response, limit int64) error {
-	if resp.ContentLength > limit {
-		return fmt.Errorf("%w of %d bytes", errTooLarge, limit)
-	}
-	b.bound = io.LimitedReader{R: resp.Body, N: limit + 1}
-	n, err := b.ReadFrom(&b.bound)
-	if n > limit {
-		return fmt.Errorf("%w of %d bytes", errTooLarge, limit)
-	}
-	return err
 }
 
 func (c *call) log(err error, took time.Duration) {

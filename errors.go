@@ -72,7 +72,7 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: ", e.Service, e.Method)
-	b.WriteString(cmp.Or(string(e.Code), string(e.Kind)))
+	b.WriteString(cmp.Or(short(string(e.Code)), string(e.Kind)))
 	if meaning := cmp.Or(catalogue[e.Code].meaning, e.Kind.meaning()); meaning != "" {
 		b.WriteString(": " + meaning)
 	}
@@ -84,10 +84,10 @@ func (e *Error) Error() string {
 	}
 	var details []string
 	if len(e.Needed) > 0 {
-		details = append(details, "needed "+strings.Join(e.Needed, ","))
+		details = append(details, "needed "+short(strings.Join(e.Needed, ",")))
 	}
 	if len(e.Provided) > 0 {
-		details = append(details, "provided "+strings.Join(e.Provided, ","))
+		details = append(details, "provided "+short(strings.Join(e.Provided, ",")))
 	}
 	if e.RetryAfter > 0 {
 		details = append(details, "retry after "+e.RetryAfter.Round(10*time.Millisecond).String())
@@ -96,7 +96,7 @@ func (e *Error) Error() string {
 		details = append(details, fmt.Sprint("status ", e.StatusCode))
 	}
 	if e.RequestID != "" {
-		details = append(details, "request "+e.RequestID)
+		details = append(details, "request "+short(e.RequestID))
 	}
 	switch {
 	case e.Attempts > 1:
@@ -121,7 +121,7 @@ func oneLine(r rune) rune {
 	return r
 }
 
-// short cuts a text that is too long for a line.
+// short cuts a text of the server's that is too long for a line.
 func short(text string) string {
 	const limit = 200
 	if runes := []rune(text); len(runes) > limit {

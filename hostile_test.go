@@ -127,6 +127,9 @@ func TestHostileAnswers(t *testing.T) {
 		{"a code without ok", write(200, `{"error":"channel_not_found"}`), want{chatdm.KindNotFound, 200, "channel_not_found"}},
 		{"a code that is a number", write(200, `{"ok":false,"error":7}`), unexpected(200, "neither ok nor an error code")},
 		{"a code of two lines", write(200, `{"ok":false,"error":"a\nb"}`), want{chatdm.KindUnknown, 200, "a b"}},
+		{"a code of a megabyte", write(200, `{"ok":false,"error":"`+strings.Repeat("a", 1<<20)+`"}`), want{chatdm.KindUnknown, 200, "aaa…"}},
+		{"scopes of a megabyte", write(200, `{"ok":false,"error":"missing_scope","needed":"`+strings.Repeat("a,", 1<<19)+`"}`, "X-Slack-Req-Id", strings.Repeat("r", 1<<12)),
+			want{chatdm.KindPermissionDenied, 200, "a,…; status 200; request rrr"}},
 		{"errors as an object", write(200, `{"ok":false,"error":"channel_not_found","errors":{}}`), want{chatdm.KindNotFound, 200, ""}},
 		{"errors as an array", write(200, `{"ok":false,"error":"channel_not_found","errors":[{"ok":false}]}`), want{chatdm.KindNotFound, 200, ""}},
 		{"an object longer than the limit", write(200, `{"ok":true,"x":"`+strings.Repeat("x", 5<<20)+`"}`), unexpected(200, "larger than the limit of 4194304 bytes")},
@@ -187,7 +190,7 @@ func TestHostileAnswers(t *testing.T) {
 			if res != nil || e.StatusCode != tt.want.status || e.Attempts != 1 || e.Method != "conversations.open" {
 				t.Errorf("got %+v, %+v", res, e)
 			}
-			if !strings.Contains(err.Error(), tt.want.text) || strings.ContainsAny(err.Error(), "\r\n") || len(err.Error()) > 700 {
+			if !strings.Contains(err.Error(), tt.want.text) || strings.ContainsAny(err.Error(), "\r\n") || len(err.Error()) > 900 {
 				t.Errorf("text %q, want %q in it, on one line", err, tt.want.text)
 			}
 		})

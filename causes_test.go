@@ -123,9 +123,16 @@ func TestLifecycle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if channel.ID != first.Channel.ID || channel.Latest == nil || channel.Latest.Text != "hi" || channel.Latest.TS != channel.LastRead {
+		if channel.ID != first.Channel.ID || !channel.IsIM || channel.User != chatdmtest.Alice {
 			t.Errorf("listed %+v", channel)
 		}
+	}
+	whole, err := client.Conversations.Open(ctx, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := whole.Channel; c.Latest == nil || c.Latest.Text != "hi" || c.Latest.TS != c.LastRead {
+		t.Errorf("with its message: %+v", c)
 	}
 	for _, already := range []bool{false, true} {
 		res, err := client.Conversations.Close(ctx, first.Channel.ID)

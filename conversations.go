@@ -270,6 +270,7 @@ type Channel struct {
 	IsGroup   bool `json:"is_group,omitempty"`
 	IsPrivate bool `json:"is_private,omitempty"`
 	// IsOpen says that the caller sees the direct message in the sidebar.
+	// conversations.list sends it for groups, and not for one person.
 	IsOpen        bool `json:"is_open,omitempty"`
 	IsArchived    bool `json:"is_archived,omitempty"`
 	IsMember      bool `json:"is_member,omitempty"`

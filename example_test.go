@@ -121,12 +121,12 @@ func ExampleConversationsService_List() {
 			fmt.Println(err)
 			return
 		}
-		fmt.Println(channel.ID, channel.User, channel.IsOpen)
+		fmt.Println(channel.ID, channel.User)
 	}
 	// Output:
-	// D000000001 U0ALICE01 true
-	// D000000002 U0BOB0001 true
-	// D000000003 U0CAROL01 true
+	// D000000001 U0ALICE01
+	// D000000002 U0BOB0001
+	// D000000003 U0CAROL01
 }
 
 // Slack has retired im.open; the client goes on with conversations.open.

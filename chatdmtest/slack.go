@@ -75,8 +75,8 @@ const (
 //     with one, the conversation is opened.
 //   - A users argument that holds nothing but commas is not_enough_users.
 //   - conversations.list gives the caller's direct messages whether open or
-//     closed, each with is_open, in the order of their creation. In Slack's own
-//     examples, 1:1 conversations have no is_open there, and groups have.
+//     closed, in the order of their creation. As in Slack's own examples, groups
+//     have is_open there, and 1:1 conversations have not.
 //   - A body without a byte has no arguments, whatever its type, except for
 //     multipart, which is invalid_form_data. A text/plain body is read as a form.
 //   - An argument's name is too long above 100 bytes.

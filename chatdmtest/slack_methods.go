@@ -425,8 +425,10 @@ func (s *Slack) conversationsList(c *slackCall) slackReply {
 		}
 		object := v.object(c.caller.ID)
 		if direct, ok := object.(slackIM); ok {
-			direct.IsUserDeleted = new(s.users[direct.User].Disabled)
-			object = direct
+			object = slackListed{
+				ID: direct.ID, Created: direct.Created, IsIM: true, User: direct.User,
+				IsUserDeleted: s.users[direct.User].Disabled, Updated: direct.Updated,
+			}
 		}
 		reply.Channels = append(reply.Channels, object)
 	}

@@ -514,8 +514,9 @@ func TestList(t *testing.T) {
 	if got := ids(list("types=im,mpim")); got != "D000000001 C000000001 D000000002" {
 		t.Errorf("direct messages: %s", got)
 	}
-	if p := list("types=im"); len(p.Channels) != 2 || !p.Channels[0].IsOpen || p.Channels[1].IsOpen {
-		t.Errorf("1:1: %+v", p.Channels)
+	// As in Slack's examples, a group says that it is open, and a 1:1 does not.
+	if p := list("types=im,mpim"); len(p.Channels) != 3 || p.Channels[0].IsOpen || !p.Channels[1].IsOpen || p.Channels[2].IsOpen {
+		t.Errorf("open: %+v", p.Channels)
 	}
 	if got := ids(list("types=private_channel,%20im")); got != "C0OURS001 D000000001 D000000002" {
 		t.Errorf("private: %s", got)

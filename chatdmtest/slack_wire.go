@@ -75,9 +75,22 @@ type slackIM struct {
 	IsOrgShared bool   `json:"is_org_shared"`
 	User        string `json:"user"`
 	slackReading
-	Updated       int64  `json:"updated"` // milliseconds
-	Locale        string `json:"locale,omitempty"`
-	IsUserDeleted *bool  `json:"is_user_deleted,omitempty"` // in lists
+	Updated int64  `json:"updated"` // milliseconds
+	Locale  string `json:"locale,omitempty"`
+}
+
+// slackListed is a 1:1 in conversations.list, which does not tell how far the
+// caller has got in it, nor whether it is open.
+type slackListed struct {
+	ID            string  `json:"id"`
+	Created       int64   `json:"created"` // seconds
+	IsArchived    bool    `json:"is_archived"`
+	IsIM          bool    `json:"is_im"`
+	IsOrgShared   bool    `json:"is_org_shared"`
+	User          string  `json:"user"`
+	IsUserDeleted bool    `json:"is_user_deleted"`
+	Updated       int64   `json:"updated"` // milliseconds
+	Priority      float64 `json:"priority"`
 }
 
 // slackChannel is every conversation but a 1:1. Groups have a slackReading and

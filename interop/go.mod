@@ -7,6 +7,7 @@ replace github.com/chatdm/chatdm => ../
 
 require (
 	github.com/chatdm/chatdm v0.0.0
-	github.com/gorilla/websocket v1.5.3 // indirect
-	github.com/slack-go/slack v0.34.0 // indirect
+	github.com/slack-go/slack v0.34.0
 )
+
+require github.com/gorilla/websocket v1.5.3 // indirect

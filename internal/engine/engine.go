@@ -381,19 +381,12 @@ func (t *attempts) build(ctx context.Context, c *call, outer *http.Request) *htt
 	req.ContentLength = int64(len(body))
 	// GetBody too: net/http needs it to replace a kept connection that the
 	// server has closed meanwhile.
-	req.GetBody = func() (io.ReadCloser, error) {
-		r := new(bodyReader)
-		r.Reset(body)
-		return r, nil
-	}
+	// A type of our own in place of these two would cost an allocation less and a
+	// packet more: net/http sends the header alone before a body it does not know.
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	req.Body, _ = req.GetBody()
 	return req
 }
-
-// bodyReader is a bytes.Reader with a Close, in one allocation.
-type bodyReader struct{ bytes.Reader }
-
-func (*bodyReader) Close() error { return nil }
 
 // judge reads the answer and lets the platform decide what it means.
 func (c *call) judge(ctx context.Context, resp *http.Response) {

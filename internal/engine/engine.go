@@ -437,7 +437,7 @@ func target(resp *http.Response) string {
 var errTooLarge = errors.New("the answer is larger than the limit")
 
 // chunk is as much as nearly every answer needs.
-type chunk [16 << 10]byte
+type chunk [4 << 10]byte
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 

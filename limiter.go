@@ -59,13 +59,18 @@ type Tier struct {
 	Burst int
 }
 
-// slackTiers are the tiers that Slack publishes for these methods.
-var slackTiers = map[string]Tier{
-	"slack.im.open":             {PerMinute: 100},
-	"slack.im.close":            {PerMinute: 20},
-	"slack.conversations.open":  {PerMinute: 50},
-	"slack.conversations.close": {PerMinute: 20},
-	"slack.conversations.list":  {PerMinute: 20},
+// SlackTiers returns the tiers that Slack publishes, by the keys of a
+// [Limiter]; other methods are not in it. The map is the caller's own.
+//
+// Documented at https://docs.slack.dev/apis/web-api/rate-limits.
+func SlackTiers() map[string]Tier {
+	return map[string]Tier{
+		"slack.im.open":             {PerMinute: 100},
+		"slack.im.close":            {PerMinute: 20},
+		"slack.conversations.open":  {PerMinute: 50},
+		"slack.conversations.close": {PerMinute: 20},
+		"slack.conversations.list":  {PerMinute: 20},
+	}
 }
 
 // TierLimiter is a [Limiter] that paces each method at its tier, so that Slack
@@ -95,18 +100,12 @@ func WithTier(key string, tier Tier) TierOption {
 	return func(l *TierLimiter) { l.tiers[key] = tier }
 }
 
-// NewTierLimiter returns a limiter with the tiers that Slack publishes: 100
-// calls a minute of im.open, 50 of conversations.open, 20 of im.close,
-// conversations.close and conversations.list. Other keys are not paced, unless
-// [WithTier] names them. A nil option is skipped, and a negative number counts
-// as zero.
-//
-// Documented at https://docs.slack.dev/apis/web-api/rate-limits.
+// NewTierLimiter returns a limiter with the [SlackTiers]: 100 calls a minute of
+// im.open, 50 of conversations.open, 20 of im.close, conversations.close and
+// conversations.list. Other keys are not paced, unless [WithTier] names them. A
+// nil option is skipped, and a negative number counts as zero.
 func NewTierLimiter(opts ...TierOption) *TierLimiter {
-	l := &TierLimiter{tiers: make(map[string]Tier), paces: make(map[string]*pace)}
-	for key, tier := range slackTiers {
-		l.tiers[key] = tier
-	}
+	l := &TierLimiter{tiers: SlackTiers(), paces: make(map[string]*pace)}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(l)

@@ -1,150 +1,100 @@
-package bench
+package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"io"
-	"net/http"
-	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/slack-go/slack"
-
-	"github.com/chatdm/chatdm"
 )
 
-const openFull = `{"ok":true,"no_op":true,"already_open":true,"channel":{"id":"D069C7QFK","created":1460147748,"is_im":true,"is_org_shared":false,"user":"U069C7QF3","last_read":"0000000000.000000","latest":null,"unread_count":0,"unread_count_display":0,"is_open":true,"priority":0}}`
-
-type transport struct{ body string }
-
-type body struct{ strings.Reader }
-
-func (body) Close() error { return nil }
-
-var header = http.Header{"Content-Type": {"application/json; charset=utf-8"}, "X-Slack-Req-Id": {"abc"}, "X-Oauth-Scopes": {"im:write,mpim:write"}, "X-Accepted-Oauth-Scopes": {"im:write"}}
-
-func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Body != nil {
-		var b [256]byte
-		for {
-			_, err := req.Body.Read(b[:])
-			if err != nil {
-				break
-			}
+// Benchmark has every operation with every contender.
+func Benchmark(b *testing.B) {
+	for _, op := range operations() {
+		for _, e := range op.entries {
+			b.Run(strings.ReplaceAll(op.name, " ", "_")+"/"+strings.ReplaceAll(e.name, " ", "_"), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := e.run(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
-		req.Body.Close()
 	}
-	r := &body{}
-	r.Reset(t.body)
-	return &http.Response{StatusCode: 200, Header: header, Body: r, ContentLength: int64(len(t.body)), Request: req}, nil
 }
 
-type floorChannel struct {
-	ID                 string  `json:"id"`
-	Created            int64   `json:"created"`
-	IsIM               bool    `json:"is_im"`
-	IsOrgShared        bool    `json:"is_org_shared"`
-	User               string  `json:"user"`
-	LastRead           string  `json:"last_read"`
-	Latest             *string `json:"latest"`
-	UnreadCount        int     `json:"unread_count"`
-	UnreadCountDisplay int     `json:"unread_count_display"`
-	IsOpen             bool    `json:"is_open"`
-	Priority           float64 `json:"priority"`
+// TestContenders: everybody understands every answer.
+func TestContenders(t *testing.T) {
+	for _, op := range operations() {
+		for _, e := range op.entries {
+			if err := e.run(); err != nil {
+				t.Errorf("%s: %s: %v", op.name, e.name, err)
+			}
+		}
+	}
 }
 
-func floor(ctx context.Context, c *http.Client, method string, form url.Values) (*floorChannel, error) {
-	req, err := http.NewRequestWithContext(ctx, "POST", "https://slack.com/api/"+method, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
+// TestAllocations is the guard: chatdm's hot paths may not begin to allocate
+// more. Each budget is one above the figure of the day that it was written;
+// lower it when that falls.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates, too")
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", "Bearer xoxb-1")
-	resp, err := c.Do(req)
-	if err != nil {
-		return nil, err
+	budgets := map[string]float64{opOpenFull: 35, opClose: 29, opRefused: 37, opDelete: 37}
+	for _, op := range operations() {
+		budget, ok := budgets[op.name]
+		if !ok {
+			continue
+		}
+		ours := find(op.entries, func(e entry) bool { return e.name == nameChatdm })
+		got := testing.AllocsPerRun(500, func() {
+			if err := ours.run(); err != nil {
+				t.Fatal(err)
+			}
+		})
+		t.Logf("%s: %.0f allocations", op.name, got)
+		if got > budget {
+			t.Errorf("%s: %.0f allocations, and the budget is %.0f", op.name, got, budget)
+		}
 	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
-	if err != nil {
-		return nil, err
-	}
-	var out struct {
-		OK, NoOp, AlreadyOpen, AlreadyClosed bool
-		Error                                string
-		Channel                              *floorChannel
-	}
-	if err := json.Unmarshal(b, &out); err != nil {
-		return nil, err
-	}
-	if !out.OK {
-		return nil, errors.New(out.Error)
-	}
-	return out.Channel, nil
 }
 
-func BenchmarkOpen(b *testing.B) {
-	t := &transport{openFull}
-	ctx := context.Background()
-	b.Run("floor", func(b *testing.B) {
-		c := &http.Client{Transport: t}
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := floor(ctx, c, "conversations.open", url.Values{"users": {"U069C7QF3"}, "return_im": {"true"}}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("slack-go", func(b *testing.B) {
-		c := slack.New("xoxb-1", slack.OptionHTTPClient(&http.Client{Transport: t}))
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, _, _, err := c.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{"U069C7QF3"}, ReturnIM: true}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("chatdm", func(b *testing.B) {
-		c, _ := chatdm.NewClient("xoxb-1", chatdm.WithHTTPClient(&http.Client{Transport: t}))
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := c.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{"U069C7QF3"}, ReturnIM: true}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+// TestWrites: a request is written at once, header and body, as net/http does
+// with a body that it knows to be in memory.
+func TestWrites(t *testing.T) {
+	const budget = 1
+	if got, err := countWrites(nameChatdm); err != nil || got > budget {
+		t.Errorf("%.2f writes for a call, %v", got, err)
+	}
 }
 
-func BenchmarkClose(b *testing.B) {
-	t := &transport{`{"ok":true}`}
-	ctx := context.Background()
-	b.Run("floor", func(b *testing.B) {
-		c := &http.Client{Transport: t}
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := floor(ctx, c, "conversations.close", url.Values{"channel": {"D069C7QFK"}}); err != nil {
-				b.Fatal(err)
-			}
+// TestRun: the program finds, prints and writes something of everything.
+func TestRun(t *testing.T) {
+	page, plot := filepath.Join(t.TempDir(), "page.md"), filepath.Join(t.TempDir(), "plot.svg")
+	e := quick
+	e.rounds, e.loopbackCalls, e.connCalls, e.held = 1, 256, 200, 100
+	if raceEnabled {
+		hugeSize = 8 << 20 // which takes long enough
+	}
+	var out strings.Builder
+	if err := run(e, page, plot, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		nameFloor, nameFloorTimeout, nameRetryable, nameSlackGo, nameChatdm, opOpenFull, opList, opDelete, "github.com/slack-go/slack v",
+		"connections for 200 calls", "answer of 64 MiB",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the tables lack %q", want)
 		}
-	})
-	b.Run("slack-go", func(b *testing.B) {
-		c := slack.New("xoxb-1", slack.OptionHTTPClient(&http.Client{Transport: t}))
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, _, err := c.CloseConversationContext(ctx, "D069C7QFK"); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("chatdm", func(b *testing.B) {
-		c, _ := chatdm.NewClient("xoxb-1", chatdm.WithHTTPClient(&http.Client{Transport: t}))
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := c.Conversations.Close(ctx, "D069C7QFK"); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	}
+	text, err := os.ReadFile(page)
+	if err != nil || !strings.Contains(string(text), "# Performance") || !strings.Contains(string(text), "(plot.svg)") {
+		t.Errorf("the page is %q, %v", text, err)
+	}
+	if text, err := os.ReadFile(plot); err != nil || !strings.Contains(string(text), "<svg") {
+		t.Errorf("the plot is %.100q, %v", text, err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
@@ -98,8 +99,14 @@ func find[T any](rows []T, match func(T) bool) *T {
 	return nil
 }
 
+// order is that of the entries in a round: another in each, as what ran before
+// can help or harm, and the same in each run.
+func order(round, entries int) []int {
+	return rand.New(rand.NewPCG(0, uint64(round))).Perm(entries)
+}
+
 // measure runs an operation: in every round each entry the same number of
-// times, and each round begins with another entry.
+// times.
 func measure(op operation, rounds int, batch time.Duration) (table, error) {
 	n, err := calibrate(op.entries[0].run, batch)
 	if err != nil {
@@ -108,8 +115,7 @@ func measure(op operation, rounds int, batch time.Duration) (table, error) {
 	type samples struct{ ns, bytes, mallocs []float64 }
 	all := make([]samples, len(op.entries))
 	for round := range rounds {
-		for i := range op.entries {
-			i = (i + round) % len(op.entries)
+		for _, i := range order(round, len(op.entries)) {
 			e, s := op.entries[i], &all[i]
 			ns, bytes, mallocs, err := batchOf(e.run, n)
 			if err != nil {
@@ -267,8 +273,7 @@ func overLoopback(goroutines, calls, rounds int) (throughput, error) {
 		}
 	}
 	for round := range rounds {
-		for i := range clients {
-			i = (i + round) % len(clients)
+		for _, i := range order(round, len(clients)) {
 			took, latencies, err := storm(clients[i], goroutines, calls)
 			if err != nil {
 				return t, fmt.Errorf("%s: %w", t.rows[i].name, err)

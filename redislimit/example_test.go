@@ -1,0 +1,55 @@
+package redislimit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/redislimit"
+)
+
+// It needs a Redis, and so it is not run.
+func ExampleNew() {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer client.Close()
+	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3",
+		redislimit.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	slack, err := chatdm.NewClient(os.Getenv("SLACK_TOKEN"), chatdm.WithLimiter(limiter))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = slack.Conversations.Close(context.Background(), "D024BFF1M")
+	if errors.Is(err, redislimit.ErrUnavailable) {
+		fmt.Println("Redis is gone; nothing was sent")
+	}
+}
+
+// Four processes that go on without Redis, each at a quarter of the budget.
+func ExampleWithLocalFallback() {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer client.Close()
+	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3",
+		redislimit.WithLocalFallback(0.25),
+		redislimit.WithOnFallback(func(key string, err error) {
+			if err != nil {
+				slog.Warn("pacing without Redis", "key", key, "error", err)
+			} else {
+				slog.Info("pacing on Redis again", "key", key)
+			}
+		}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = limiter
+}

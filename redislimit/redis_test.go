@@ -20,7 +20,13 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
+// quiet keeps the Redis client from printing that it cannot connect.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{})
 	if job := os.Getenv(workerEnv); job != "" {
 		work(job)
 		return

@@ -200,45 +200,55 @@ func ExampleClient_GoString() {
 	// chatdm.Client(https://slack.com/api) <nil>
 }
 
-// The switch that a bot needs: first the codes that it can do something about,
-// then the classes.
+// The switch that a bot needs: first the codes that are about one user or
+// conversation only, then the kinds.
 func ExampleError() {
 	slack, client := newExample(chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}))
 	defer slack.Close()
 
-	greet := func(user string) string {
-		_, err := client.Conversations.Open(context.Background(), chatdm.ConversationsOpenParams{Users: []string{user}})
+	advice := func(err error) string {
+		e, _ := errors.AsType[*chatdm.Error](err)
 		switch {
 		case err == nil:
-			return "say hello"
-		case errors.Is(err, chatdm.ErrUserDisabled), errors.Is(err, chatdm.ErrUserNotVisible), errors.Is(err, chatdm.ErrCannotDMBot),
-			errors.Is(err, chatdm.KindNotFound):
-			return "take this one off the list"
+			return "go on"
+		case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.ErrUserDisabled), errors.Is(err, chatdm.ErrUserNotVisible),
+			errors.Is(err, chatdm.ErrCannotDMBot), errors.Is(err, chatdm.ErrUserDoesNotOwnChannel):
+			return "take this user or conversation off the list"
+		case errors.Is(err, chatdm.ErrEffectUnknown):
+			// Of Call, and of Rocket.Chat's Delete and Login.
+			return "the answer was lost: look whether it was done before you call again"
 		case errors.Is(err, chatdm.KindRateLimited):
-			e, _ := errors.AsType[*chatdm.Error](err)
-			return fmt.Sprint("again in ", e.RetryAfter)
+			return fmt.Sprint("come back in ", e.RetryAfter) // 0 where the server did not say
 		case errors.Is(err, chatdm.KindUnavailable):
-			return "again later"
+			return "their side or the network, after all retries: come back later"
 		case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
-			return "wake the operator: " + err.Error()
+			return fmt.Sprint("tell the operator: ", e.Code, " ", e.Needed) // the scopes, with missing_scope
+		case errors.Is(err, chatdm.KindCanceled):
+			return "your own context ended"
 		default:
-			return "a bug: " + err.Error()
+			// KindInvalidRequest, KindUnsupported, KindUnexpectedResponse, KindUnknown
+			return "report it: " + err.Error()
 		}
 	}
-	fmt.Println(greet(chatdmtest.Alice))
-	fmt.Println(greet(chatdmtest.DisabledUser))
-	fmt.Println(greet("U404"))
+
+	open := func(user string) error {
+		_, err := client.Conversations.Open(context.Background(), chatdm.ConversationsOpenParams{Users: []string{user}})
+		return err
+	}
+	fmt.Println(advice(open(chatdmtest.Alice)))
+	fmt.Println(advice(open(chatdmtest.DisabledUser)))
+	fmt.Println(advice(open("U404")))
 	slack.Fail("conversations.open", 1, chatdmtest.Fault{Status: 503})
-	fmt.Println(greet(chatdmtest.Alice))
+	fmt.Println(advice(open(chatdmtest.Alice)))
 	slack.Limit("conversations.open", 1, time.Minute)
-	_ = greet(chatdmtest.Alice)
-	fmt.Println(greet(chatdmtest.Alice))
+	_ = open(chatdmtest.Alice)
+	fmt.Println(advice(open(chatdmtest.Alice)))
 	// Output:
-	// say hello
-	// take this one off the list
-	// take this one off the list
-	// again later
-	// again in 1m0s
+	// go on
+	// take this user or conversation off the list
+	// take this user or conversation off the list
+	// their side or the network, after all retries: come back later
+	// come back in 1m0s
 }
 
 func ExampleError_Error() {

@@ -237,6 +237,14 @@ func TestSweepWithTierLimiter(t *testing.T) {
 	})
 }
 
+func ExampleWithLimiter() {
+	const token = "xoxb-2345-secret"
+	client, err := chatdm.NewClient(token, chatdm.WithLimiter(chatdm.NewTierLimiter()))
+	fmt.Println(client, err)
+	// Output:
+	// chatdm.Client(https://slack.com/api) <nil>
+}
+
 func ExampleNewTierLimiter() {
 	// One for all clients of an app in a workspace.
 	limiter := chatdm.NewTierLimiter(chatdm.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))

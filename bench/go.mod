@@ -3,10 +3,17 @@ module github.com/chatdm/chatdm/bench
 go 1.26.0
 
 require (
-	github.com/chatdm/chatdm v0.0.0
+	github.com/chatdm/chatdm v0.1.0
 	github.com/hashicorp/go-retryablehttp v0.7.8
 	github.com/slack-go/slack v0.34.0
 	gonum.org/v1/plot v0.17.0
+)
+
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/redis/go-redis/v9 v9.23.0 // indirect
+	go.uber.org/atomic v1.12.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
 )
 
 require (
@@ -15,6 +22,7 @@ require (
 	codeberg.org/go-pdf/fpdf v0.11.1 // indirect
 	git.sr.ht/~sbinet/gg v0.7.0 // indirect
 	github.com/ajstarks/svgo v0.0.0-20211024235047-1546f124cd8b // indirect
+	github.com/chatdm/chatdm/redislimit v0.1.0
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
 	github.com/google/go-querystring v1.2.0 // indirect
 	github.com/gorilla/websocket v1.5.3 // indirect
@@ -26,3 +34,5 @@ require (
 
 // go mod tidy does not read go.work, and what is measured is this very version.
 replace github.com/chatdm/chatdm => ../
+
+replace github.com/chatdm/chatdm/redislimit => ../redislimit

@@ -6,8 +6,11 @@ go 1.26.0
 replace github.com/chatdm/chatdm => ../
 
 require (
-	github.com/chatdm/chatdm v0.0.0
+	github.com/chatdm/chatdm v0.1.0
 	github.com/slack-go/slack v0.34.0
 )
 
-require github.com/gorilla/websocket v1.5.3 // indirect
+require (
+	github.com/RocketChat/Rocket.Chat.Go.SDK v0.0.0-20240116134246-a8cbe886bab0 // indirect
+	github.com/gorilla/websocket v1.5.3 // indirect
+)

@@ -17,8 +17,7 @@ import (
 func ExampleNew() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
 	defer client.Close()
-	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3",
-		redislimit.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))
+	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3") // the workspace and the app whose calls Slack counts
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -47,6 +46,20 @@ func ExampleWithLocalFallback() {
 				slog.Info("pacing on Redis again", "key", key)
 			}
 		}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = limiter
+}
+
+// Slack allows about a message a second in a channel, which is no tier of the
+// method: here one channel is all that the app writes to.
+func ExampleWithTier() {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer client.Close()
+	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3",
+		redislimit.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))
 	if err != nil {
 		fmt.Println(err)
 		return

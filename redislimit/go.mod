@@ -6,7 +6,7 @@ go 1.26.0
 replace github.com/chatdm/chatdm => ../
 
 require (
-	github.com/chatdm/chatdm v0.0.0
+	github.com/chatdm/chatdm v0.1.0
 	github.com/redis/go-redis/v9 v9.23.0
 	go.uber.org/goleak v1.3.0
 )

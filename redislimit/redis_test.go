@@ -1,3 +1,5 @@
+//go:build unix
+
 package redislimit
 
 import (
@@ -78,6 +80,18 @@ func sharedServer(t *testing.T) *server {
 			t.Fatal(err)
 		}
 		shared.server = newServer(t, path, dir)
+	})
+	t.Cleanup(func() {
+		// Run again, the test would meet its own counts.
+		client := newClient(shared.server.addr)
+		defer client.Close()
+		keys, err := client.Keys(context.Background(), "*{"+t.Name()+"[-:0-9]*").Result()
+		if err == nil && len(keys) > 0 {
+			err = client.Del(context.Background(), keys...).Err()
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	})
 	return shared.server
 }

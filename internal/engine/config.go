@@ -55,7 +55,7 @@ func DefaultConfig() Config {
 }
 
 // Version is the release that the User-Agent names.
-const Version = "0.1.0-dev"
+const Version = "0.1.0"
 
 const defaultTimeout = 30 * time.Second
 

@@ -1,6 +1,7 @@
 package chatdm
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -39,27 +40,115 @@ func errorsPage(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString(`<!-- Made from the catalogue in errors.go by: go test -run TestErrorsPage -update . -->
 
-# Error codes
+# Errors
+
+Each failing call returns a *chatdm.Error, which matches its code and its kind
+with errors.Is.
+
+## Kinds
+
+The kind tells what to do.
+
+| kind | constant | what it is, and what to do |
+|---|---|---|
+`)
+	for _, k := range kinds(t) {
+		fmt.Fprintf(&b, "| `%s` | `chatdm.%s` | %s |\n", k.value, k.name, k.text)
+	}
+	b.WriteString(`
+## Codes
 
 Each is a constant of package chatdm or rocketchat. A code that is not here is of
-the kind ` + "`unknown`" + ` and works the same way: ` + "`chatdm.Code(\"brand_new\")`" + `.
+the kind ` + "`unknown`" + ` and works the same way: ` + "`chatdm.Code(\"brand_new\")`" + `. So
+does one that another method answers to Call.
 
 "Sent again" is what the client does before you see the error: *always* means
 after the wait that the server asks for, *where harmless* that it does so for
 calls that may be repeated.
 `)
 	again := map[engine.Outcome]string{engine.Definite: "no", engine.Unknown: "where harmless", engine.Refused: "always"}
-	for _, platform := range []struct{ title, pkg, file string }{
-		{"Slack", "chatdm", "errors.go"}, {"Rocket.Chat", "rocketchat", "rocketchat/errors.go"},
+	for _, platform := range []struct{ title, pkg, file, documented string }{
+		{"Slack", "chatdm", "errors.go", "testdata/slack/documented_errors.json"},
+		{"Rocket.Chat", "rocketchat", "rocketchat/errors.go", "testdata/rocketchat/documented_errors.json"},
 	} {
-		fmt.Fprintf(&b, "\n## %s\n\n| code | constant | kind | what it means | sent again |\n|---|---|---|---|---|\n", platform.title)
-		names := Constants(t, platform.file)
+		fmt.Fprintf(&b, "\n### %s\n\n| code | constant | kind | what it means | of | sent again |\n|---|---|---|---|---|---|\n", platform.title)
+		names, documented := Constants(t, platform.file), Documented(t, platform.documented)
 		for _, code := range slices.Sorted(maps.Keys(names)) {
 			e := catalogue[code]
-			fmt.Fprintf(&b, "| `%s` | `%s.%s` | `%s` | %s | %s |\n", code, platform.pkg, names[code], e.kind, e.meaning, again[e.outcome])
+			fmt.Fprintf(&b, "| `%s` | `%s.%s` | `%s` | %s | %s | %s |\n",
+				code, platform.pkg, names[code], e.kind, e.meaning, methodsOf(t, code, documented), again[e.outcome])
 		}
 	}
 	return b.String()
+}
+
+// methodsOf is which methods answer with a code.
+func methodsOf(t *testing.T, code Code, documented map[string][]Code) string {
+	// Those of another page than that of a method of ours, and of none.
+	elsewhere := map[Code]string{
+		"cannot_dm_bot": "im.open, conversations.open", "invalid_cursor": "conversations.list", "invalid_limit": "conversations.list", "invalid_types": "conversations.list",
+	}
+	var methods []string
+	for _, method := range slices.Sorted(maps.Keys(documented)) {
+		if slices.Contains(documented[method], code) {
+			methods = append(methods, method)
+		}
+	}
+	switch {
+	case elsewhere[code] != "":
+		return elsewhere[code]
+	case len(methods) == 0:
+		t.Errorf("%s: no method answers with it", code)
+	case len(methods) == len(documented):
+		return "all"
+	}
+	return strings.Join(methods, ", ")
+}
+
+// Documented are the codes in a file of testdata, method by method.
+func Documented(t testing.TB, name string) map[string][]Code {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes map[string][]Code
+	if err := json.Unmarshal(text, &codes); err != nil {
+		t.Fatal(err)
+	}
+	return codes
+}
+
+type kindDoc struct{ value, name, text string }
+
+// kinds are the constants of type Kind with what their comments say, in the
+// order of the source.
+func kinds(t *testing.T) (all []kindDoc) {
+	file, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]Kind{
+		"KindInvalidRequest": KindInvalidRequest, "KindUnauthenticated": KindUnauthenticated, "KindPermissionDenied": KindPermissionDenied,
+		"KindNotFound": KindNotFound, "KindUnsupported": KindUnsupported, "KindRateLimited": KindRateLimited, "KindUnavailable": KindUnavailable,
+		"KindUnexpectedResponse": KindUnexpectedResponse, "KindCanceled": KindCanceled, "KindUnknown": KindUnknown,
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Kind") {
+			return true
+		}
+		name := spec.Names[0].Name
+		text := strings.Join(strings.Fields(spec.Doc.Text()), " ")
+		rest, ok := strings.CutPrefix(text, name+" is ")
+		if !ok || values[name] == "" {
+			t.Errorf("%s: %q", name, text)
+			return true
+		}
+		all = append(all, kindDoc{string(values[name]), name, rest})
+		return true
+	})
+	return all
 }
 
 func TestCatalogueIsComplete(t *testing.T) {

@@ -1,10 +1,13 @@
 package chatdm_test
 
 import (
+	"flag"
+	"fmt"
 	"go/ast"
 	"go/doc"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/chatdm/chatdm"
 )
 
 // TestEveryMethodHasAnExample holds for the methods of every exported type of
@@ -135,6 +140,141 @@ func TestCodeInDocs(t *testing.T) {
 	if code < 5 || commands < 5 {
 		t.Errorf("only %d pieces of code and %d commands were found", code, commands)
 	}
+}
+
+// TestMethodsPage keeps docs/methods.md what the code says: the doc comments, the
+// results' flags, the tiers, and which calls the conformance suite has seen
+// repeated.
+func TestMethodsPage(t *testing.T) {
+	page := methodsPage(t)
+	if flag.Lookup("update").Value.String() == "true" {
+		if err := os.WriteFile("docs/methods.md", []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if read(t, "docs/methods.md") != page {
+		t.Error("docs/methods.md is not what the code says; run: go test -run TestMethodsPage -update .")
+	}
+}
+
+func methodsPage(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString(`<!-- Made from the code by: go test -run TestMethodsPage -update . -->
+
+# Methods
+
+"Sent again" is what the client does when an answer is lost, or says that the
+server failed. What never reached the server, and what it refused for its rate,
+is sent again for all.
+`)
+	for _, platform := range []struct {
+		title, dir, columns, limit string
+		methods                    []string
+	}{
+		{"Slack", ".", "needs the scope | flags | calls a minute", "", []string{
+			"ConversationsService.Open", "ConversationsService.Close", "ConversationsService.List", "IMService.Open", "IMService.Close", "Client.Call"}},
+		{"Rocket.Chat", "rocketchat", "the user needs | flags | calls a minute from an IP address", "10", []string{
+			"IMService.Create", "IMService.Open", "IMService.Close", "IMService.Delete", "Login", "Resume", "Client.Call"}},
+	} {
+		docs, flags := documentation(t, platform.dir)
+		fmt.Fprintf(&b, "\n## %s\n\n| method | Go | %s | sent again | vendor's page |\n|---|---|---|---|---|---|---|\n", platform.title, platform.columns)
+		for _, name := range platform.methods {
+			pkg := "chatdm"
+			if platform.dir != "." {
+				pkg = platform.dir
+			}
+			m, ok := conforming[pkg+"."+name]
+			if !ok || docs[name] == "" {
+				t.Errorf("%s.%s is not there, or not documented", pkg, name)
+				continue
+			}
+			goName := strings.NewReplacer("ConversationsService.", "client.Conversations.", "IMService.", "client.IM.", "Client.", "client.", "Login", "rocketchat.Login", "Resume", "rocketchat.Resume").Replace(name)
+			again := map[bool]string{true: "yes", false: "no"}[m.repeatable]
+			if name == "Client.Call" {
+				fmt.Fprintf(&b, "| any other | `%s` | what the method needs | | the method's | %s | |\n", goName, again)
+				continue
+			}
+			limit := platform.limit
+			if tier := chatdm.SlackTiers()[m.service+"."+m.api]; m.service == "slack" {
+				limit = fmt.Sprint(tier.PerMinute)
+			}
+			url := regexp.MustCompile(`Documented at (https://\S+?)( until 2021)?\.?\n`).FindStringSubmatch(docs[name])
+			if url == nil {
+				t.Errorf("%s.%s names no page", pkg, name)
+				continue
+			}
+			link := fmt.Sprintf("[%s](%s)%s", url[1][strings.LastIndex(url[1], "/")+1:], url[1], url[2])
+			needs := ""
+			if match := regexp.MustCompile(` needs (?:the scope )?(.*?)\.( |$)`).FindStringSubmatch(strings.Join(strings.Fields(docs[name]), " ")); match != nil {
+				needs = match[1]
+			}
+			fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s | %s | %s |\n", m.api, goName, needs, flags[name], limit, again, link)
+		}
+	}
+	b.WriteString(`
+Slack counts by method, workspace and app: [rate limits](https://docs.slack.dev/apis/web-api/rate-limits).
+A Rocket.Chat server can be set up to allow more or fewer calls, and does not
+limit its administrators. What each method answers where it refuses is in
+[errors.md](errors.md).
+`)
+	return b.String()
+}
+
+// documentation is the doc comments of a package's functions and methods, and
+// the flags of their results.
+func documentation(t *testing.T, dir string) (docs, flags map[string]string) {
+	docs, flags = map[string]string{}, map[string]string{}
+	fset := token.NewFileSet()
+	var files []*ast.File
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	structs, results := map[string]string{}, map[string]string{}
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				name := n.Name.Name
+				if n.Recv != nil {
+					name = strings.TrimPrefix(types.ExprString(n.Recv.List[0].Type), "*") + "." + name
+				}
+				docs[name] = n.Doc.Text()
+				if n.Type.Results != nil {
+					results[name] = strings.TrimPrefix(types.ExprString(n.Type.Results.List[0].Type), "*")
+				}
+			case *ast.TypeSpec:
+				s, ok := n.Type.(*ast.StructType)
+				if !ok || !strings.HasSuffix(n.Name.Name, "Result") {
+					return true
+				}
+				var names []string
+				for _, field := range s.Fields.List {
+					if types.ExprString(field.Type) == "bool" {
+						for _, name := range field.Names {
+							names = append(names, "`"+name.Name+"`")
+						}
+					}
+				}
+				structs[n.Name.Name] = strings.Join(names, ", ")
+			}
+			return true
+		})
+	}
+	for name, result := range results {
+		flags[name] = structs[result]
+	}
+	return docs, flags
 }
 
 // flat is Go source without its indentation.

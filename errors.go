@@ -199,26 +199,30 @@ const (
 	// revoked. No call will work until there is a new one.
 	KindUnauthenticated Kind = "unauthenticated"
 	// KindPermissionDenied is a credential that may not do this: a missing scope,
-	// a restriction of the workspace, somebody else's conversation.
+	// a restriction of the workspace, somebody else's conversation. Tell whoever
+	// installed the app; with missing_scope, Needed lists the scopes.
 	KindPermissionDenied Kind = "permission_denied"
 	// KindNotFound is a user or a conversation that does not exist for the caller.
+	// Take it off the list.
 	KindNotFound Kind = "not_found"
 	// KindUnsupported is a method that is retired or unknown, or a target that
-	// the method cannot work on.
+	// the method cannot work on. Use another one.
 	KindUnsupported Kind = "unsupported"
-	// KindRateLimited is a call that came too soon. RetryAfter says how long to
-	// wait where the server said so.
+	// KindRateLimited is a call that came too soon. Come back after RetryAfter, or
+	// when you think fit where the server did not say and it is zero.
 	KindRateLimited Kind = engine.RateLimited
 	// KindUnavailable is a fault on their side or of the network that will pass.
-	// The retries are already used up.
+	// The retries are already used up: come back later.
 	KindUnavailable Kind = engine.Unavailable
 	// KindUnexpectedResponse is an answer that is not of the API: not JSON, cut
-	// off, too large, a redirect, or a success without what it should bring.
+	// off, too large, a redirect, or a success without what it should bring. Look
+	// at the base URL and at proxies, or report it.
 	KindUnexpectedResponse Kind = engine.UnexpectedResponse
 	// KindCanceled is a call that the caller's context ended while no answer of
 	// the server was at hand. It may have had its effect.
 	KindCanceled Kind = engine.Canceled
-	// KindUnknown is an error code that is not in the catalogue.
+	// KindUnknown is an error code that is not in the catalogue. Look at Code and
+	// Message, and report it.
 	KindUnknown Kind = "unknown"
 )
 

@@ -2,13 +2,11 @@ package chatdm_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,16 +20,7 @@ import (
 
 // documented are the codes that Slack documents, method by method.
 func documented(t testing.TB) map[string][]chatdm.Code {
-	t.Helper()
-	data, err := os.ReadFile("testdata/slack/documented_errors.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var codes map[string][]chatdm.Code
-	if err := json.Unmarshal(data, &codes); err != nil {
-		t.Fatal(err)
-	}
-	return codes
+	return chatdm.Documented(t, "testdata/slack/documented_errors.json")
 }
 
 // sentinels are the Err constants of the package.

@@ -94,7 +94,8 @@ func (s *IMService) Create(ctx context.Context, params IMCreateParams) (*CreateR
 }
 
 // Open puts a direct message back into the caller's list of rooms. It is safe
-// to repeat, and is repeated when an answer is lost.
+// to repeat, and is repeated when an answer is lost. The user needs to be a
+// member of the room.
 //
 // Errors to expect are [ErrForbidden], which servers from 4.8 on answer for a
 // room that the caller is no member of and for one that does not exist, and
@@ -111,7 +112,8 @@ func (s *IMService) Open(ctx context.Context, roomID string) (*OpenResult, error
 
 // Close takes a direct message out of the caller's list of rooms; nothing of it
 // is lost. AlreadyClosed says where it was not in the list. It is safe to
-// repeat, and is repeated when an answer is lost.
+// repeat, and is repeated when an answer is lost. The user needs to be a member
+// of the room.
 //
 // Errors to expect are [ErrForbidden] for a room of others, and
 // [ErrRoomNotFound] or [ErrInvalidChannel] for one that does not exist.

@@ -17,7 +17,7 @@ import (
 	"github.com/chatdm/chatdm/internal/engine"
 )
 
-var update = flag.Bool("update", false, "write docs/errors.md anew")
+var update = flag.Bool("update", false, "write docs/errors.md and docs/methods.md anew")
 
 // TestErrorsPage keeps docs/errors.md what the catalogue says.
 func TestErrorsPage(t *testing.T) {

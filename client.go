@@ -265,7 +265,7 @@ func (x *exchange) Judge(a engine.Answer) engine.Verdict {
 			return x.unexpected(a, "the call has succeeded, but its answer does not fit the result: "+err.Error())
 		}
 	}
-	return engine.Verdict{}
+	return engine.Verdict{RequestID: x.call.meta.RequestID}
 }
 
 // unexpected is the verdict on an answer that the API does not give.
@@ -363,7 +363,7 @@ func (c *Client) failure(method string, before int, f *engine.Failure) error {
 
 // Seal implements [engine.Exchange].
 func (x *exchange) Seal(err, cause error) error {
-	e := err.(*Error)
+	e := err.(*Error) //nolint:errorlint // it is what Judge and Fail return
 	if e.Err != nil {
 		cause = fmt.Errorf("%w; %w", e.Err, cause)
 	}

@@ -100,9 +100,12 @@ func WithLimiter(l Limiter) Option {
 }
 
 // WithLogger writes one line for each call, at level Debug where it succeeded
-// and Warn where it failed, and one at Info for each retry. No line holds a
-// credential, a parameter or an answer. Nil means no logging, which is the
-// default.
+// and Warn where it failed, and one at Info for each retry. A call has service,
+// method, attempts, duration, and status and request_id or the group error; a
+// retry has the attempt that failed, the wait, and error. The group is that of
+// [Error.LogValue], with kind, code, status and request_id. A call of [IMService]
+// that falls back has a line for either method. No line holds a credential, a
+// parameter or an answer. Nil means no logging, which is the default.
 func WithLogger(logger *slog.Logger) Option {
 	return func(c *engine.Config) { c.Logger = logger }
 }

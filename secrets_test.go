@@ -162,12 +162,13 @@ func TestLogLines(t *testing.T) {
 		},
 	}))
 	policy := chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 2, BaseWait: 1})
-	client := newClient(t, newScript(coded("internal_error"), ok, coded("user_not_found")), chatdm.WithLogger(logger), policy)
+	client := newClient(t, newScript(coded("internal_error"),
+		answer(200, `{"ok":true,"channel":{"id":"D1"}}`, "X-Slack-Req-Id", "req-1"), coded("user_not_found")), chatdm.WithLogger(logger), policy)
 	for range 2 {
 		_, _ = open(t.Context(), client)
 	}
 	want := `level=INFO msg="chatdm: retrying" service=slack method=conversations.open attempt=1 error.service=slack error.method=conversations.open error.kind=unavailable error.attempts=1 error.code=internal_error error.status=200
-level=DEBUG msg="chatdm: call succeeded" service=slack method=conversations.open attempts=2
+level=DEBUG msg="chatdm: call succeeded" service=slack method=conversations.open attempts=2 status=200 request_id=req-1
 level=WARN msg="chatdm: call failed" service=slack method=conversations.open attempts=1 error.service=slack error.method=conversations.open error.kind=not_found error.attempts=1 error.code=user_not_found error.status=200
 `
 	if log.String() != want {

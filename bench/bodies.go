@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -151,9 +152,7 @@ func (memory) RoundTrip(req *http.Request) (*http.Response, error) {
 func (memory) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	a := receive(req.URL.Path, req.Body)
 	header := w.Header()
-	for name, values := range a.header {
-		header[name] = values
-	}
+	maps.Copy(header, a.header)
 	header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
-	io.WriteString(w, a.body)
+	_, _ = io.WriteString(w, a.body)
 }

@@ -442,11 +442,11 @@ func inFlight(calls int) ([]held, error) {
 	}
 	var all []held
 	for _, c := range contenders {
-		make := func(t http.RoundTripper) slackClient { return c.new("https://slack.com/api", t) }
+		of := func(t http.RoundTripper) slackClient { return c.new("https://slack.com/api", t) }
 		h := held{name: c.name}
 		var err error
-		if h.header, err = hold(make, calls, false); err == nil {
-			h.body, err = hold(make, calls, true)
+		if h.header, err = hold(of, calls, false); err == nil {
+			h.body, err = hold(of, calls, true)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
@@ -456,11 +456,11 @@ func inFlight(calls int) ([]held, error) {
 	return all, nil
 }
 
-func hold(make func(http.RoundTripper) slackClient, calls int, atBody bool) (memoryUse, error) {
+func hold(of func(http.RoundTripper) slackClient, calls int, atBody bool) (memoryUse, error) {
 	var arrived, done sync.WaitGroup
 	arrived.Add(calls)
 	s := &stalled{atBody: atBody, arrived: &arrived, resume: newGate()}
-	c := make(s)
+	c := of(s)
 	var failed atomic.Pointer[error]
 	before := settled()
 	for range calls {

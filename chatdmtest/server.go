@@ -454,7 +454,7 @@ func (s *server) breakOff(w http.ResponseWriter, r *http.Request, a answer, at P
 	defer conn.Close()
 	defer context.AfterFunc(s.closing, func() { conn.Close() })()
 	if _, err := conn.Write(a.until(at)); err == nil && hold {
-		io.Copy(io.Discard, conn) // which ends with the connection
+		_, _ = io.Copy(io.Discard, conn) // which ends with the connection
 	}
 }
 

@@ -141,7 +141,7 @@ func readJSON(body []byte, nested bool) (args map[string]string, code string) {
 			continue
 		case '"':
 			var text string
-			json.Unmarshal(value, &text) // cannot fail: it is valid, and a string
+			_ = json.Unmarshal(value, &text) // cannot fail: it is valid, and a string
 			args[name] = text
 		case '[':
 			if !nested {

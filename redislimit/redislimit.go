@@ -294,7 +294,7 @@ func (l *Limiter) run(ctx context.Context, q *line, args []any) (reply, error) {
 		if errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, context.Canceled) {
 			// A timeout of the network, not of the caller, who is told otherwise by
 			// these.
-			return reply{}, fmt.Errorf("%w: %v", ErrUnavailable, r.err)
+			return reply{}, fmt.Errorf("%w: %v", ErrUnavailable, r.err) //nolint:errorlint // not to match them
 		}
 		return reply{}, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
 	case <-bounded.Done():

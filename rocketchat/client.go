@@ -218,7 +218,7 @@ func (x *exchange) Judge(a engine.Answer) engine.Verdict {
 	}
 	if x.call.path == closePath && a.Status == http.StatusBadRequest && r.alreadyClosed() {
 		r.closed = true
-		return engine.Verdict{}
+		return engine.Verdict{RequestID: x.reply.meta.RequestID}
 	}
 	code := r.code(a.Status)
 	switch {
@@ -258,7 +258,7 @@ func (x *exchange) succeeded(a engine.Answer) engine.Verdict {
 			return x.unexpected(a, "the call has succeeded, but its answer does not fit the result: "+err.Error())
 		}
 	}
-	return engine.Verdict{}
+	return engine.Verdict{RequestID: x.reply.meta.RequestID}
 }
 
 // limited is the verdict on a 429. Rocket.Chat sends no Retry-After; a proxy
@@ -369,7 +369,7 @@ func (x *exchange) Fail(f *engine.Failure) error {
 
 // Seal implements [engine.Exchange].
 func (x *exchange) Seal(err, cause error) error {
-	e := err.(*chatdm.Error)
+	e := err.(*chatdm.Error) //nolint:errorlint // it is what Judge and Fail return
 	if e.Err != nil {
 		cause = fmt.Errorf("%w; %w", e.Err, cause)
 	}

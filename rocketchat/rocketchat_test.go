@@ -416,7 +416,7 @@ func TestRepeats(t *testing.T) {
 // an im.delete sees exactly one request.
 func TestLostDeletion(t *testing.T) {
 	var requests atomic.Int32
-	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	server := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		requests.Add(1)
 		panic(http.ErrAbortHandler)

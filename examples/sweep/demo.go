@@ -23,7 +23,7 @@ func (p *program) demo(ctx context.Context) (int, error) {
 	if err != nil {
 		return exitSetup, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	client, err := chatdm.NewClient(chatdmtest.UserToken, chatdm.WithBaseURL(slack.URL))
 	if err != nil {
 		return exitSetup, err

@@ -237,5 +237,5 @@ func (j *journal) close() {
 	if j.file != nil {
 		j.file.Close()
 	}
-	j.lock.Close()
+	_ = j.lock.Close()
 }

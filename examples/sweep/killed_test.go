@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -229,9 +230,7 @@ func (w *witness) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}
-	for name, values := range answer.Header() {
-		out.Header()[name] = values
-	}
+	maps.Copy(out.Header(), answer.Header())
 	out.WriteHeader(answer.Code)
 	out.Write(answer.Body.Bytes())
 }
@@ -245,11 +244,7 @@ func (w *witness) count() int {
 func (w *witness) seen() (requests []string, changed map[string]int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	changed = make(map[string]int)
-	for id, n := range w.changed {
-		changed[id] = n
-	}
-	return slices.Clone(w.requests), changed
+	return slices.Clone(w.requests), maps.Clone(w.changed)
 }
 
 // instant is when to kill: at any time since the start, the first time at

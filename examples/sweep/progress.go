@@ -89,11 +89,11 @@ func (p *progress) show() {
 		text = text[:min(len(text), max(0, width-len(" 100% ||   ")-1))] // a line that wraps cannot be drawn over
 	}
 	if done < p.total {
-		p.bar.Set(done)
+		_ = p.bar.Set(done)
 		p.bar.Describe(text)
 	} else { // the bar does not change any more when it is full
 		p.bar.Describe(text)
-		p.bar.Set(done)
+		_ = p.bar.Set(done)
 	}
 }
 

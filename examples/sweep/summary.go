@@ -73,7 +73,7 @@ func (sum *summary) table(out io.Writer) {
 		row(sum.Left, "left")
 	}
 	row(sum.Total, "in all")
-	table.Flush()
+	_ = table.Flush() // as with the lines above
 }
 
 func rank(outcome string) int {

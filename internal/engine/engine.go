@@ -75,9 +75,10 @@ func (a Answer) Get(name string) string {
 
 // Verdict is what an attempt came to.
 type Verdict struct {
-	Err     error // nil: the call has succeeded
-	Outcome Outcome
-	Hint    time.Duration // how long the server asked to wait; 0 where it did not say
+	Err       error // nil: the call has succeeded
+	Outcome   Outcome
+	Hint      time.Duration // how long the server asked to wait; 0 where it did not say
+	RequestID string        // of a success, for the log; errors have their own
 }
 
 // Outcome is a row of the retry contract: what a failed attempt may have done.
@@ -223,6 +224,7 @@ type call struct {
 	lost     int           // attempts before the last that may have had their effect
 	verdict  Verdict       // of the last attempt
 	answered bool          // that attempt got an answer, and Judge made the verdict
+	status   int           // of that answer
 	wait     time.Duration // before the next attempt
 	waiting  bool          // the next attempt is decided, and not begun
 }
@@ -254,7 +256,7 @@ func (c *call) run() error {
 	switch {
 	case c.waiting:
 		// prepareRetry, or the library itself when the context ended first.
-		f, ok := err.(*Failure)
+		f, ok := errors.AsType[*Failure](err)
 		if !ok {
 			f = canceled(c.ended())
 		}
@@ -297,7 +299,7 @@ func (c *call) stop(f *Failure) error {
 // context says so.
 func (c *call) ended() error {
 	if err := c.Context.Err(); err != nil {
-		if cause := context.Cause(c.Context); cause != err {
+		if cause := context.Cause(c.Context); cause != err { //nolint:errorlint // is it the very same?
 			return fmt.Errorf("%w: %w", err, cause)
 		}
 		return err
@@ -412,7 +414,7 @@ func (c *call) judge(ctx context.Context, resp *http.Response) {
 	}
 	a.Body = body
 	c.verdict = c.request.Exchange.Judge(a)
-	c.answered = true
+	c.answered, c.status = true, a.Status
 }
 
 // fail records an attempt that brought nothing to judge.
@@ -508,7 +510,12 @@ func (c *call) log(err error, took time.Duration) {
 		slog.Duration("duration", took),
 	}
 	if err != nil {
-		attrs = append(attrs, slog.Any("error", err))
+		attrs = append(attrs, slog.Any("error", err)) // which has the rest
+	} else {
+		attrs = append(attrs, slog.Int("status", c.status))
+		if id := c.verdict.RequestID; id != "" {
+			attrs = append(attrs, slog.String("request_id", id))
+		}
 	}
 	c.engine.logger.LogAttrs(c.Context, level, text, attrs...)
 }

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmtest"
+)
+
+// The demonstration allows so many calls a minute, not to take three minutes.
+const (
+	demoDMs       = 60
+	demoPerMinute = 180
+	demoName      = "demo"
+)
+
+// unknown is an id that the Slack of the demonstration does not know.
+const unknown = "D0UNKNOWN"
+
+// demo closes direct messages with processes of this same program, kills one of
+// them, and says what came of it.
+func (p *program) demo(ctx context.Context) error {
+	ctx, ignore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer ignore()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+
+	rdb, stop, err := startRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	slack := chatdmtest.NewSlack()
+	defer slack.Close()
+	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(slack.URL))
+	if err != nil {
+		return err
+	}
+	ids, err := openDMs(ctx, slack, client, demoDMs)
+	if err != nil {
+		return err
+	}
+	// One call fails, one answer gets lost, and another one stays out until the
+	// worker that waits for it is gone. Both of these have closed something.
+	const stalled = 40
+	slack.Fail(taskType, 4, chatdmtest.Fault{})
+	slack.Fail(taskType, 1, chatdmtest.Fault{Status: http.StatusInternalServerError})
+	slack.Fail(taskType, 4, chatdmtest.Fault{})
+	slack.Fail(taskType, 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	slack.Fail(taskType, stalled-11, chatdmtest.Fault{})
+	slack.Fail(taskType, 1, chatdmtest.Fault{Stall: chatdmtest.BeforeHeader, Apply: true})
+	slack.Limit(taskType, demoPerMinute, time.Minute)
+	slack.ResetRequests()
+	start := time.Now()
+	say := func(format string, args ...any) {
+		fmt.Fprintf(p.stdout, "%5.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(p.stdout, "A Redis of our own listens on %s, and a Slack on %s.\n", rdb.Options().Addr, slack.URL)
+	fmt.Fprintf(p.stdout, "%d direct messages are open there. It takes %d calls of %s a minute, for this\nto be over soon; the real one takes 20.\n\n", len(ids), demoPerMinute, taskType)
+
+	f := &fleet{redis: rdb.Options().Addr, name: demoName, slack: slack.URL, token: chatdmtest.BotToken, perMinute: demoPerMinute, stderr: p.stderr}
+	defer f.wait()
+	defer cancel()
+	say("A producer enqueues them, and the id %s, twice.", unknown)
+	for range 2 {
+		producer := f.command(ctx, "enqueue", "-ids", "-")
+		producer.Stdin, producer.Stdout = strings.NewReader(strings.Join(ids, "\n")+"\n"+unknown), p.stdout
+		if err := producer.Run(); err != nil {
+			return fmt.Errorf("the producer: %w", err)
+		}
+	}
+	workers := make(map[string]*exec.Cmd)
+	for _, name := range []string{"one", "two", "three"} {
+		if workers[name], err = f.start(ctx, name); err != nil {
+			return err
+		}
+	}
+	say("Three workers close them.")
+
+	victim := ""
+	if err := poll(ctx, func() (bool, error) {
+		calls := slices.DeleteFunc(slack.Requests(), func(r chatdmtest.Request) bool { return r.Method != taskType })
+		if len(calls) >= stalled {
+			victim = strings.TrimPrefix(calls[stalled-1].Header.Get("User-Agent"), "fleet/")
+		}
+		return victim != "", nil
+	}); err != nil {
+		return err
+	}
+	if err := workers[victim].Process.Kill(); err != nil {
+		return err
+	}
+	_ = workers[victim].Wait()
+	say("Worker %s is killed with SIGKILL while it waits for an answer of Slack.", victim)
+
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	orphans, err := orphaned(ctx, inspector, demoName)
+	if err != nil {
+		return err
+	}
+	say("The others are through. What it had in hand is with nobody: %s.", strings.Join(orphans, ", "))
+	say("asynq will find that by itself, a minute or two after the last sign of life.")
+	if !p.wait {
+		say("The demonstration does not wait (-wait does), and takes a minute off the leases.")
+		if err := age(ctx, rdb, demoName, orphans); err != nil {
+			return err
+		}
+	}
+	if workers[victim], err = f.start(ctx, victim); err != nil {
+		return err
+	}
+	say("Worker %s is started again.", victim)
+	if err := drained(ctx, inspector, demoName); err != nil {
+		return err
+	}
+	for name, worker := range workers {
+		if err := worker.Process.Signal(os.Interrupt); err != nil {
+			return fmt.Errorf("worker %s: %w", name, err)
+		}
+	}
+	for name, worker := range workers {
+		if err := worker.Wait(); err != nil {
+			return fmt.Errorf("worker %s: %w", name, err)
+		}
+	}
+	say("The queue is empty, and the workers have stopped.\n")
+
+	r, err := read(inspector, demoName)
+	if err != nil {
+		return err
+	}
+	r.print(p.stdout)
+	seen := make(map[int]int)
+	for _, r := range slack.Requests() {
+		if r.Method == taskType {
+			seen[r.Status]++
+		}
+	}
+	slack.Limit(taskType, 0, 0)
+	open, err := stillOpen(ctx, client, ids)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "Slack answered %d calls, refused %d for their rate (429), failed %d (500), and the answers of %d were lost.\n",
+		seen[200], seen[429], seen[500], seen[0])
+	fmt.Fprintf(p.stdout, "%d direct messages were open in the end.\n", len(open))
+	if len(open) > 0 {
+		return errors.New("direct messages were left open")
+	}
+	return nil
+}
+
+// startRedis starts a redis-server on loopback that keeps nothing on disk.
+func startRedis(ctx context.Context) (rdb *redis.Client, stop func(), err error) {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, nil, errors.New("redis-server is not installed (on Debian: apt-get install redis-server)")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0") // which finds a free port
+	if err != nil {
+		return nil, nil, err
+	}
+	addr := l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	server := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no") //nolint:noctx // stop ends it, after its clients
+	if err := server.Start(); err != nil {
+		return nil, nil, err
+	}
+	rdb = redis.NewClient(&redis.Options{Addr: addr})
+	stop = func() {
+		rdb.Close()
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err = poll(ctx, func() (bool, error) { return rdb.Ping(ctx).Err() == nil, nil })
+	if err != nil {
+		stop()
+		return nil, nil, fmt.Errorf("redis-server does not answer on %s: %w", addr, err)
+	}
+	return rdb, stop, nil
+}
+
+// fleet starts processes of this program.
+type fleet struct {
+	redis, name, slack, token string
+	perMinute                 int
+	stderr                    io.Writer
+	started                   []*exec.Cmd
+}
+
+func (f *fleet) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	self, _ := os.Executable() // an empty path is an error of Start
+	cmd := exec.CommandContext(ctx, self, append([]string{name, "-redis", f.redis, "-name", f.name}, args...)...)
+	cmd.Env = append(os.Environ(), "SLACK_TOKEN="+f.token, "SLACK_API_URL="+f.slack)
+	cmd.Stderr = f.stderr
+	return cmd
+}
+
+func (f *fleet) start(ctx context.Context, worker string) (*exec.Cmd, error) {
+	cmd := f.command(ctx, "work", "-worker", worker, "-per-minute", fmt.Sprint(f.perMinute))
+	err := cmd.Start()
+	if err == nil {
+		f.started = append(f.started, cmd)
+	}
+	return cmd, err
+}
+
+// wait waits for all that was started.
+func (f *fleet) wait() {
+	for _, cmd := range f.started {
+		_ = cmd.Wait()
+	}
+}
+
+// poll asks until it is done.
+func poll(ctx context.Context, done func() (bool, error)) error {
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// drained waits until no task is left to be done.
+func drained(ctx context.Context, inspector *asynq.Inspector, queue string) error {
+	return poll(ctx, func() (bool, error) {
+		q, err := inspector.GetQueueInfo(queue)
+		return err == nil && q.Pending+q.Scheduled+q.Retry+q.Active == 0, err
+	})
+}
+
+// orphaned waits until nothing is left to be done but what has been under way
+// for two seconds, longer than any call takes here, and returns that.
+func orphaned(ctx context.Context, inspector *asynq.Inspector, queue string) (ids []string, err error) {
+	active, since := 0, time.Now()
+	err = poll(ctx, func() (bool, error) {
+		q, err := inspector.GetQueueInfo(queue)
+		if err == nil && (q.Pending+q.Scheduled+q.Retry > 0 || q.Active != active) {
+			active, since = q.Active, time.Now()
+		}
+		return time.Since(since) > 2*time.Second, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := inspector.ListActiveTasks(queue, asynq.PageSize(1000))
+	for _, task := range tasks {
+		ids = append(ids, task.ID)
+	}
+	return ids, err
+}
+
+// age makes the leases of tasks a minute older, for which asynq has no setting.
+func age(ctx context.Context, rdb *redis.Client, queue string, ids []string) error {
+	for _, id := range ids {
+		err := rdb.ZAddArgsIncr(ctx, "asynq:{"+queue+"}:lease", redis.ZAddArgs{
+			XX: true, Members: []redis.Z{{Score: -60, Member: id}},
+		}).Err()
+		if err != nil && !errors.Is(err, redis.Nil) { // which says that it is done
+			return err
+		}
+	}
+	return nil
+}
+
+// openDMs opens that many direct messages.
+func openDMs(ctx context.Context, slack *chatdmtest.Slack, client *chatdm.Client, n int) (ids []string, err error) {
+	for i := range n {
+		user := chatdmtest.User{ID: fmt.Sprintf("U%08d", i+1)}
+		slack.AddUser(user)
+		dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{user.ID}})
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, dm.Channel.ID)
+	}
+	return ids, nil
+}
+
+// stillOpen are those that it closes now: Slack does not list which are open.
+func stillOpen(ctx context.Context, client *chatdm.Client, ids []string) (open []string, err error) {
+	for _, id := range ids {
+		res, err := client.Conversations.Close(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if !res.AlreadyClosed {
+			open = append(open, id)
+		}
+	}
+	return open, nil
+}

@@ -42,6 +42,18 @@
 // call's refusal pauses the same method for all goroutines of the client.
 // [WithRetry] has the numbers.
 //
+// # Limits
+//
+// Nothing is paced unless [WithLimiter] says so. [NewTierLimiter] keeps to the
+// tiers that Slack publishes, so that nothing is refused; the module
+// github.com/chatdm/chatdm/redislimit does so for many processes together.
+//
+// # Tests and logs
+//
+// Package github.com/chatdm/chatdm/chatdmtest has a Slack and a Rocket.Chat to
+// test against, which answer with every documented error. [WithLogger] writes
+// one line for each call and each retry.
+//
 // # Secrets
 //
 // The token travels in the Authorization header and nowhere else. No error, no

@@ -31,9 +31,9 @@ type Error struct {
 	Method string
 	// Code is what the server said, and a sentinel where there is one for it: a
 	// 429 is ErrRateLimited (rocketchat.ErrTooManyRequests) whatever its body
-	// says. A code that nobody has
-	// documented is kept. It is empty where the server gave none, and where the
-	// client itself refused the call; the Kind is always set.
+	// says. A code that nobody has documented is kept. It is empty where the
+	// server gave none, and where the client itself refused the call; the Kind is
+	// always set.
 	Code Code
 	// Kind is what to do about it; never empty.
 	Kind Kind
@@ -269,10 +269,13 @@ func (c Code) Kind() Kind { return cmp.Or(catalogue[c].kind, KindUnknown) }
 // Slack's codes: every one that is documented for im.open, im.close,
 // conversations.open and conversations.close or is common to all methods,
 // those of conversations.list, and cannot_dm_bot, which Slack sends without
-// having documented it.
+// having documented it. What each means is part of the error's text, and in
+// the list of docs/errors.md.
 //
 // Documented at https://docs.slack.dev/reference/methods.
 const (
+	// About users and conversations.
+
 	ErrChannelNotFound                  Code = "channel_not_found"
 	ErrUserDoesNotOwnChannel            Code = "user_does_not_own_channel"
 	ErrUserNotFound                     Code = "user_not_found"
@@ -286,44 +289,56 @@ const (
 	ErrMethodNotSupportedForChannelType Code = "method_not_supported_for_channel_type"
 	ErrNotPermitted                     Code = "not_permitted"
 	ErrExternalChannelMigrating         Code = "external_channel_migrating"
-	ErrMissingScope                     Code = "missing_scope"
-	ErrNotAuthed                        Code = "not_authed"
-	ErrInvalidAuth                      Code = "invalid_auth"
-	ErrAccountInactive                  Code = "account_inactive"
-	ErrTokenRevoked                     Code = "token_revoked"
-	ErrTokenExpired                     Code = "token_expired"
-	ErrNoPermission                     Code = "no_permission"
-	ErrNotAllowedTokenType              Code = "not_allowed_token_type"
-	ErrAccessDenied                     Code = "access_denied"
-	ErrAccessLimited                    Code = "accesslimited"
-	ErrEKMAccessDenied                  Code = "ekm_access_denied"
-	ErrEnterpriseIsRestricted           Code = "enterprise_is_restricted"
-	ErrTeamAccessNotGranted             Code = "team_access_not_granted"
-	ErrOrgLoginRequired                 Code = "org_login_required"
-	ErrTeamAddedToOrg                   Code = "team_added_to_org"
-	ErrTwoFactorSetupRequired           Code = "two_factor_setup_required"
-	ErrIsBot                            Code = "is_bot"
-	ErrMethodDeprecated                 Code = "method_deprecated"
-	ErrDeprecatedEndpoint               Code = "deprecated_endpoint"
-	ErrUnknownMethod                    Code = "unknown_method"
-	ErrInvalidArguments                 Code = "invalid_arguments"
-	ErrInvalidArgName                   Code = "invalid_arg_name"
-	ErrInvalidArrayArg                  Code = "invalid_array_arg"
-	ErrInvalidCharset                   Code = "invalid_charset"
-	ErrInvalidFormData                  Code = "invalid_form_data"
-	ErrInvalidPostType                  Code = "invalid_post_type"
-	ErrMissingPostType                  Code = "missing_post_type"
-	ErrInvalidJSON                      Code = "invalid_json"
-	ErrJSONNotObject                    Code = "json_not_object"
-	ErrInvalidCursor                    Code = "invalid_cursor"
-	ErrInvalidLimit                     Code = "invalid_limit"
-	ErrInvalidTypes                     Code = "invalid_types"
-	ErrUpgradeRequired                  Code = "upgrade_required"
-	ErrRateLimited                      Code = "ratelimited"
-	ErrRequestTimeout                   Code = "request_timeout"
-	ErrServiceUnavailable               Code = "service_unavailable"
-	ErrFatalError                       Code = "fatal_error"
-	ErrInternalError                    Code = "internal_error"
+
+	// About the token, and what it may do.
+
+	ErrMissingScope           Code = "missing_scope"
+	ErrNotAuthed              Code = "not_authed"
+	ErrInvalidAuth            Code = "invalid_auth"
+	ErrAccountInactive        Code = "account_inactive"
+	ErrTokenRevoked           Code = "token_revoked"
+	ErrTokenExpired           Code = "token_expired"
+	ErrNoPermission           Code = "no_permission"
+	ErrNotAllowedTokenType    Code = "not_allowed_token_type"
+	ErrAccessDenied           Code = "access_denied"
+	ErrAccessLimited          Code = "accesslimited"
+	ErrEKMAccessDenied        Code = "ekm_access_denied"
+	ErrEnterpriseIsRestricted Code = "enterprise_is_restricted"
+	ErrTeamAccessNotGranted   Code = "team_access_not_granted"
+	ErrOrgLoginRequired       Code = "org_login_required"
+	ErrTeamAddedToOrg         Code = "team_added_to_org"
+	ErrTwoFactorSetupRequired Code = "two_factor_setup_required"
+	ErrIsBot                  Code = "is_bot"
+
+	// Of methods that are retired or unknown.
+
+	ErrMethodDeprecated   Code = "method_deprecated"
+	ErrDeprecatedEndpoint Code = "deprecated_endpoint"
+	ErrUnknownMethod      Code = "unknown_method"
+	ErrUpgradeRequired    Code = "upgrade_required"
+
+	// About the request, which this package builds; Call can bring them about.
+
+	ErrInvalidArguments Code = "invalid_arguments"
+	ErrInvalidArgName   Code = "invalid_arg_name"
+	ErrInvalidArrayArg  Code = "invalid_array_arg"
+	ErrInvalidCharset   Code = "invalid_charset"
+	ErrInvalidFormData  Code = "invalid_form_data"
+	ErrInvalidPostType  Code = "invalid_post_type"
+	ErrMissingPostType  Code = "missing_post_type"
+	ErrInvalidJSON      Code = "invalid_json"
+	ErrJSONNotObject    Code = "json_not_object"
+	ErrInvalidCursor    Code = "invalid_cursor"
+	ErrInvalidLimit     Code = "invalid_limit"
+	ErrInvalidTypes     Code = "invalid_types"
+
+	// What will pass.
+
+	ErrRateLimited        Code = "ratelimited"
+	ErrRequestTimeout     Code = "request_timeout"
+	ErrServiceUnavailable Code = "service_unavailable"
+	ErrFatalError         Code = "fatal_error"
+	ErrInternalError      Code = "internal_error"
 )
 
 // entry is what the SDK knows about a code.

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/metrics"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/redislimit"
+)
+
+// held is what one of many holds, in bytes.
+type held struct {
+	name        string
+	heap, stack float64
+}
+
+// measureCosts finds what those who wait hold, what each limiter and each key
+// in Redis takes, and what the first calls ask of Redis.
+func (r *results) measureCosts(ctx context.Context) error {
+	rdb, err := startRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer rdb.stop()
+	r.redisVersion = rdb.version
+	for _, measure := range []func(context.Context, *redisServer) error{r.measureRedis, r.measureLimiters, r.measureWaiting} {
+		if err := measure(ctx, rdb); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// workspace names one of many.
+func workspace(i int) string { return fmt.Sprintf("T%08d/A0KRD7HC3", i) }
+
+// measureRedis has the first call of many workspaces and then full minutes of
+// some others go through Redis.
+func (r *results) measureRedis(ctx context.Context, rdb *redisServer) error {
+	// fill sends the first so many calls, in no time, of so many workspaces, and
+	// tells what the keys of one take and what it cost.
+	fill := func(workspaces, first int, key string, calls int, opts ...redislimit.Option) (bytes float64, l load, err error) {
+		before, err := rdb.load(ctx)
+		for i := 0; i < workspaces && err == nil; i++ {
+			var limiter *redislimit.Limiter
+			limiter, err = redislimit.New(rdb.client, workspace(first+i), opts...)
+			for n := 0; n < calls && err == nil; n++ {
+				err = limiter.Wait(ctx, key)
+			}
+		}
+		if err != nil {
+			return 0, load{}, err
+		}
+		after, err := rdb.load(ctx)
+		return float64(after.memory-before.memory) / float64(workspaces),
+			load{scripts: after.scripts - before.scripts, spent: after.spent - before.spent}, err
+	}
+	// The server's own first allocations, and the script.
+	if _, _, err := fill(10, 0, closeKey, 1); err != nil {
+		return err
+	}
+	var l load
+	var err error
+	if r.keyRest, l, err = fill(r.many, 1e6, closeKey, 1); err != nil {
+		return err
+	}
+	r.scriptsFree, r.scriptTime = float64(l.scripts)/float64(r.many), l.spent/time.Duration(l.scripts)
+	all := func(key string, n int) redislimit.Option {
+		return redislimit.WithTier(key, chatdm.Tier{PerMinute: n, Burst: n})
+	}
+	if r.keyClose, _, err = fill(r.many/10, 2e6, closeKey, perMinute, all(closeKey, perMinute)); err != nil {
+		return err
+	}
+	r.keyOpen, _, err = fill(r.many/10, 3e6, openKey, perOpen, all(openKey, perOpen))
+	return err
+}
+
+// measureLimiters makes many limiters and clients, each of which paces closes
+// and opens.
+func (r *results) measureLimiters(ctx context.Context, rdb *redisServer) error {
+	var failed error
+	both := func(l chatdm.Limiter) {
+		for _, key := range []string{closeKey, openKey} {
+			failed = errors.Join(failed, l.Wait(ctx, key))
+		}
+	}
+	tier := func(int) any {
+		l := chatdm.NewTierLimiter()
+		both(l)
+		return l
+	}
+	client := func(int) any {
+		l := chatdm.NewTierLimiter()
+		both(l)
+		c, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithLimiter(l))
+		failed = errors.Join(failed, err)
+		return c
+	}
+	shared := func(i int) any {
+		l, err := redislimit.New(rdb.client, workspace(4e6+i))
+		if err != nil {
+			failed = errors.Join(failed, err)
+			return nil
+		}
+		both(l)
+		return l
+	}
+	r.tierBytes, r.clientBytes, r.sharedBytes = each(r.many, tier), each(r.many, client), each(r.many, shared)
+	return failed
+}
+
+// each is what each of n things takes on the heap.
+func each(n int, newThing func(int) any) float64 {
+	all := make([]any, n)
+	before := settled()
+	for i := range all {
+		all[i] = newThing(i)
+	}
+	after := settled()
+	runtime.KeepAlive(all)
+	return (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(n)
+}
+
+// measureWaiting has many goroutines wait, in each of the ways.
+func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
+	s := chatdmtest.NewSlack()
+	defer s.Close()
+	limiter := func(l chatdm.Limiter) func(context.Context) error {
+		return func(ctx context.Context) error { return l.Wait(ctx, closeKey) }
+	}
+	call := func(opts ...chatdm.Option) func(context.Context) error {
+		one := newChatdm(s.URL, opts...)
+		return func(ctx context.Context) error { return one(ctx, "D0") }
+	}
+	shared := func(i int) *redislimit.Limiter {
+		l, err := redislimit.New(rdb.client, workspace(5e6+i))
+		if err != nil {
+			panic(err) // of constants
+		}
+		return l
+	}
+	paused := call(chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}))
+	s.Fail("conversations.close", 1, chatdmtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"60"}}})
+	if err := paused(ctx); !gaveUp(err) {
+		return fmt.Errorf("not the refusal that was to come: %w", err)
+	}
+	nothing := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	// The first goroutines of a program cost more than the later ones.
+	if _, _, err := hold(ctx, r.many, nothing); err != nil {
+		return err
+	}
+	for _, w := range []struct {
+		name string
+		wait func(context.Context) error
+	}{
+		{"a goroutine that waits for its context", nothing},
+		{"TierLimiter.Wait", limiter(chatdm.NewTierLimiter())},
+		{"redislimit's Wait", limiter(shared(0))},
+		{"a call, no limiter, during a pause", paused},
+		{"a call, TierLimiter", call(chatdm.WithLimiter(chatdm.NewTierLimiter()))},
+		{"a call, redislimit", call(chatdm.WithLimiter(shared(1)))},
+	} {
+		heap, stack, err := hold(ctx, r.many, w.wait)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		r.waiting = append(r.waiting, held{w.name, heap, stack})
+	}
+	return nil
+}
+
+// hold has n goroutines wait and tells what each of them holds.
+func hold(ctx context.Context, n int, wait func(context.Context) error) (heap, stack float64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	before, others := settled(), waitingGoroutines()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	enough := n - 10 // the first ones pass, as many as a burst has
+	for range n {
+		wg.Go(func() {
+			if e := wait(ctx); e != nil && ctx.Err() == nil && !errors.Is(e, chatdm.ErrChannelNotFound) {
+				mu.Lock()
+				defer mu.Unlock()
+				err = e
+			}
+		})
+	}
+	for deadline := time.Now().Add(time.Minute); waitingGoroutines() < others+enough; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return 0, 0, fmt.Errorf("of %d goroutines, only %d wait", n, waitingGoroutines()-others)
+		}
+	}
+	after := settled()
+	cancel()
+	wg.Wait()
+	per := func(after, before uint64) float64 { return (float64(after) - float64(before)) / float64(n) }
+	return per(after.HeapAlloc, before.HeapAlloc), per(after.StackInuse, before.StackInuse), err
+}
+
+func waitingGoroutines() int {
+	sample := []metrics.Sample{{Name: "/sched/goroutines/waiting:goroutines"}}
+	metrics.Read(sample)
+	return int(sample[0].Value.Uint64())
+}
+
+// settled is the memory in use, without what could be collected or pools keep.
+func settled() *runtime.MemStats {
+	for range 3 {
+		runtime.GC()
+	}
+	m := new(runtime.MemStats)
+	runtime.ReadMemStats(m)
+	return m
+}
+
+// redisServer is a Redis of our own, on a socket in a temporary directory, that
+// keeps nothing on disk.
+type redisServer struct {
+	socket, version string
+	client          *redis.Client
+	stop            func()
+}
+
+func startRedis(ctx context.Context) (*redisServer, error) {
+	dir, err := os.MkdirTemp("", "scaling")
+	if err != nil {
+		return nil, err
+	}
+	s := &redisServer{socket: filepath.Join(dir, "redis.sock")}
+	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no",
+		"--dir", dir, "--logfile", filepath.Join(dir, "log"), "--daemonize", "no") //nolint:noctx // stop ends it
+	if err := cmd.Start(); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	s.client = redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket})
+	s.stop = func() {
+		s.client.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = os.RemoveAll(dir)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		info, err := s.client.InfoMap(ctx, "server").Result()
+		if err == nil {
+			s.version = info["Server"]["redis_version"]
+			return s, nil
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			s.stop()
+			return nil, fmt.Errorf("redis-server does not answer: %w", err)
+		}
+	}
+}
+
+// load is what a Redis has done so far.
+type load struct {
+	scripts int           // that it was asked to run
+	spent   time.Duration // of its processor, on everything
+	memory  int
+}
+
+func (s *redisServer) load(ctx context.Context) (load, error) {
+	info, err := s.client.InfoMap(ctx, "commandstats", "memory", "cpu").Result()
+	if err != nil {
+		return load{}, err
+	}
+	var l load
+	for name, value := range info["Commandstats"] {
+		if strings.HasPrefix(name, "cmdstat_eval") { // eval, and evalsha
+			var n int
+			if _, err := fmt.Sscanf(value, "calls=%d", &n); err != nil {
+				return load{}, fmt.Errorf("%s:%s: %w", name, value, err)
+			}
+			l.scripts += n
+		}
+	}
+	var user, system float64
+	_, err = fmt.Sscan(info["Memory"]["used_memory"]+" "+info["CPU"]["used_cpu_user"]+" "+info["CPU"]["used_cpu_sys"], &l.memory, &user, &system)
+	l.spent = time.Duration((user + system) * float64(time.Second))
+	return l, err
+}

@@ -244,8 +244,8 @@ func startRedis(ctx context.Context) (*redisServer, error) {
 		return nil, err
 	}
 	s := &redisServer{socket: filepath.Join(dir, "redis.sock")}
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no",
-		"--dir", dir, "--logfile", filepath.Join(dir, "log"), "--daemonize", "no") //nolint:noctx // stop ends it
+	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no", //nolint:noctx // stop ends it
+		"--dir", dir, "--logfile", filepath.Join(dir, "log"), "--daemonize", "no")
 	if err := cmd.Start(); err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, err

@@ -139,7 +139,7 @@ func kinds(t *testing.T) (all []kindDoc) {
 			return true
 		}
 		name := spec.Names[0].Name
-		text := strings.Join(strings.Fields(spec.Doc.Text()), " ")
+		text := strings.Join(strings.Fields(strings.NewReplacer("[", "", "]", "").Replace(spec.Doc.Text())), " ")
 		rest, ok := strings.CutPrefix(text, name+" is ")
 		if !ok || values[name] == "" {
 			t.Errorf("%s: %q", name, text)

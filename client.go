@@ -97,7 +97,8 @@ func (c *Client) GoString() string { return c.String() }
 // github.com/google/go-querystring encodes; it must not have an argument
 // called token. Result is nil, or a pointer that the answer's JSON object is
 // unmarshaled into, only when the call has succeeded; if it does not fit, the
-// error is [KindUnexpectedResponse], and the call has had its effect.
+// error is [KindUnexpectedResponse] and [ErrEffectUnknown], and the call has had
+// its effect.
 //
 // As nobody knows whether the method may be repeated, it is repeated only when
 // the first request was refused for its rate or never reached the server. Where
@@ -243,11 +244,7 @@ func (x *exchange) Judge(a engine.Answer) engine.Verdict {
 		return x.coded(a, code)
 	}
 	if a.Status >= 500 {
-		v := engine.Verdict{Err: x.answered(a, KindUnavailable), Hint: engine.RetryAfter(a.Header)}
-		if engine.Transient(a.Status) {
-			v.Outcome = engine.Unknown
-		}
-		return v
+		return engine.Verdict{Err: x.answered(a, KindUnavailable), Outcome: engine.Unreadable(a.Status), Hint: engine.RetryAfter(a.Header)}
 	}
 	switch {
 	case errors.Is(malformed, io.ErrUnexpectedEOF):
@@ -272,7 +269,7 @@ func (x *exchange) Judge(a engine.Answer) engine.Verdict {
 func (x *exchange) unexpected(a engine.Answer, problem string) engine.Verdict {
 	e := x.answered(a, KindUnexpectedResponse)
 	e.Err = x.client.engine.Cause(errors.New(problem))
-	return engine.Verdict{Err: e}
+	return engine.Verdict{Err: e, Outcome: engine.Unreadable(a.Status)}
 }
 
 // coded is the verdict on an answer with an error code.

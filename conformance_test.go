@@ -182,6 +182,7 @@ type eff int
 
 const (
 	definite eff = iota // one request
+	doubtful            // one request, or ErrEffectUnknown
 	unknown             // sent again, or ErrEffectUnknown
 	unsent              // sent again by every call
 )
@@ -230,19 +231,19 @@ func wireFailures() []wireFailure {
 		}, expectation{unknown, unexpected, 200}, nil},
 		{"JSON that is cut off", func(ok string) http.HandlerFunc { return write(200, ok[:len(ok)-1]) }, expectation{unknown, unexpected, 200}, nil},
 		{"gzip that is cut off", func(string) http.HandlerFunc { return write(200, bomb(9999)[:20], "Content-Encoding", "gzip") }, expectation{unknown, unexpected, 200}, nil},
-		{"gzip that is none", func(ok string) http.HandlerFunc { return write(200, ok, "Content-Encoding", "gzip") }, expectation{definite, unexpected, 200}, nil},
-		{"gzip bomb", same(write(200, bomb(8<<20), "Content-Encoding", "gzip")), expectation{definite, unexpected, 200}, nil},
-		{"longer than the limit", same(write(200, `{"x":"`+strings.Repeat("x", 4<<20)+`"}`)), expectation{definite, unexpected, 200}, nil},
-		{"announced as longer than the limit", same(hijack("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{")), expectation{definite, unexpected, 200}, nil},
-		{"HTML with 200", same(write(200, "<!DOCTYPE html><title>Sign in</title>")), expectation{definite, unexpected, 200}, &expectation{definite, unsupported, 200}},
-		{"empty with 200", same(write(200, "")), expectation{definite, unexpected, 200}, nil},
-		{"204", same(write(204, "")), expectation{definite, unexpected, 204}, nil},
-		{"JSON array", same(write(200, "[]")), expectation{definite, unexpected, 200}, nil},
-		{"JSON null", same(write(200, "null")), expectation{definite, unexpected, 200}, nil},
-		{"empty object", same(write(200, "{}")), expectation{definite, unexpected, 200}, nil},
-		{"trailing garbage", func(ok string) http.HandlerFunc { return write(200, ok+"}") }, expectation{definite, unexpected, 200}, nil},
-		{"deep nesting", same(write(200, `{"x":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`)), expectation{definite, unexpected, 200}, nil},
-		{"200 that is not ok", same(write(200, `{"ok":false,"success":false}`)), expectation{definite, unexpected, 200}, nil},
+		{"gzip that is none", func(ok string) http.HandlerFunc { return write(200, ok, "Content-Encoding", "gzip") }, expectation{doubtful, unexpected, 200}, nil},
+		{"gzip bomb", same(write(200, bomb(8<<20), "Content-Encoding", "gzip")), expectation{doubtful, unexpected, 200}, nil},
+		{"longer than the limit", same(write(200, `{"x":"`+strings.Repeat("x", 4<<20)+`"}`)), expectation{doubtful, unexpected, 200}, nil},
+		{"announced as longer than the limit", same(hijack("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{")), expectation{doubtful, unexpected, 200}, nil},
+		{"HTML with 200", same(write(200, "<!DOCTYPE html><title>Sign in</title>")), expectation{doubtful, unexpected, 200}, &expectation{definite, unsupported, 200}},
+		{"empty with 200", same(write(200, "")), expectation{doubtful, unexpected, 200}, nil},
+		{"204", same(write(204, "")), expectation{doubtful, unexpected, 204}, nil},
+		{"JSON array", same(write(200, "[]")), expectation{doubtful, unexpected, 200}, nil},
+		{"JSON null", same(write(200, "null")), expectation{doubtful, unexpected, 200}, nil},
+		{"empty object", same(write(200, "{}")), expectation{doubtful, unexpected, 200}, nil},
+		{"trailing garbage", func(ok string) http.HandlerFunc { return write(200, ok+"}") }, expectation{doubtful, unexpected, 200}, nil},
+		{"deep nesting", same(write(200, `{"x":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`)), expectation{doubtful, unexpected, 200}, nil},
+		{"200 that is not ok", same(write(200, `{"ok":false,"success":false}`)), expectation{doubtful, unexpected, 200}, nil},
 		{"401 without a body", same(write(401, "")), expectation{definite, unexpected, 401}, nil},
 		{"401 with JSON", same(write(401, `{"ok":false,"error":"invalid_auth","message":"You must be logged in to do this."}`)), expectation{definite, unauthorized, 401}, nil},
 		{"403 without a body", same(write(403, "")), expectation{definite, unexpected, 403}, nil},
@@ -262,7 +263,10 @@ func wireFailures() []wireFailure {
 			wireFailure{fmt.Sprintf("%d with HTML", status), same(write(status, "<html>")), expectation{unknown, unavailable, status}, nil},
 			wireFailure{fmt.Sprintf("%d with JSON", status), same(write(status, `{"ok":false,"success":false}`)), expectation{unknown, unavailable, status}, nil})
 	}
-	return append(failures, wireFailure{"501", same(write(501, "")), expectation{definite, unavailable, 501}, nil})
+	return append(failures,
+		wireFailure{"408", same(write(408, "")), expectation{doubtful, unexpected, 408}, nil},
+		wireFailure{"501", same(write(501, "")), expectation{doubtful, unavailable, 501}, nil},
+		wireFailure{"524 of a proxy", same(write(524, "<html>")), expectation{doubtful, unavailable, 524}, nil})
 }
 
 // bodies is a transport that counts the answers whose body is still open.
@@ -310,7 +314,7 @@ func inspect(t *testing.T, m method, want expectation, res any, err error, reque
 	if requests >= 0 && requests != sent || e.Attempts != sent {
 		t.Errorf("the server saw %d requests, Attempts is %d, want %d: %v", requests, e.Attempts, sent, err)
 	}
-	if lost := want.effect == unknown && !m.repeatable; errors.Is(err, chatdm.ErrEffectUnknown) != lost {
+	if lost := (want.effect == unknown || want.effect == doubtful) && !m.repeatable; errors.Is(err, chatdm.ErrEffectUnknown) != lost {
 		t.Errorf("ErrEffectUnknown is %t, want %t: %v", !lost, lost, err)
 	}
 	lookFor(t, "the error", everyFormat(err)+everyFormat(*e))

@@ -174,8 +174,11 @@ func (e *Error) LogValue() slog.Value {
 
 // ErrEffectUnknown is in the chain of an error whose call was sent and may
 // have had its effect, and which was not repeated because that could do harm:
-// [Client.Call], and the deletion of a room on Rocket.Chat. Find out what
-// became of it before you call again.
+// [Client.Call], and the deletion of a room and a login on Rocket.Chat. So it is
+// where the answer was lost or cut off, where the server or a proxy failed (any
+// 5xx), where the answer is none of the API's, where it does not fit the result,
+// and where the context ended meanwhile. Find out what became of the call before
+// you make it again.
 var ErrEffectUnknown = engine.ErrEffectUnknown
 
 // Warning is a remark that came with an answer. The call did what it says.
@@ -212,14 +215,16 @@ const (
 	// when you think fit where the server did not say and it is zero.
 	KindRateLimited Kind = engine.RateLimited
 	// KindUnavailable is a fault on their side or of the network that will pass.
-	// The retries are already used up: come back later.
+	// The retries, of calls that are repeated, are used up: come back later. Of
+	// others ask for [ErrEffectUnknown] first.
 	KindUnavailable Kind = engine.Unavailable
 	// KindUnexpectedResponse is an answer that is not of the API: not JSON, cut
 	// off, too large, a redirect, or a success without what it should bring. Look
 	// at the base URL and at proxies, or report it.
 	KindUnexpectedResponse Kind = engine.UnexpectedResponse
 	// KindCanceled is a call that the caller's context ended while no answer of
-	// the server was at hand. It may have had its effect.
+	// the server was at hand. It may have had its effect; of a call that is not
+	// harmless twice, [ErrEffectUnknown] tells.
 	KindCanceled Kind = engine.Canceled
 	// KindUnknown is an error code that is not in the catalogue. Look at Code and
 	// Message, and report it.

@@ -212,7 +212,7 @@ func ExampleError() {
 		case err == nil:
 			return "go on"
 		case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.ErrUserDisabled), errors.Is(err, chatdm.ErrUserNotVisible),
-			errors.Is(err, chatdm.ErrCannotDMBot), errors.Is(err, chatdm.ErrUserDoesNotOwnChannel):
+			errors.Is(err, chatdm.ErrCannotDMBot), errors.Is(err, chatdm.ErrInvalidUserCombination), errors.Is(err, chatdm.ErrUserDoesNotOwnChannel):
 			return "take this user or conversation off the list"
 		case errors.Is(err, chatdm.ErrEffectUnknown):
 			// Of Call, and of Rocket.Chat's Delete and Login.
@@ -220,9 +220,9 @@ func ExampleError() {
 		case errors.Is(err, chatdm.KindRateLimited):
 			return fmt.Sprint("come back in ", e.RetryAfter) // 0 where the server did not say
 		case errors.Is(err, chatdm.KindUnavailable):
-			return "their side or the network, after all retries: come back later"
+			return "their side or the network, after the retries: come back later"
 		case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
-			return fmt.Sprint("tell the operator: ", e.Code, " ", e.Needed) // the scopes, with missing_scope
+			return fmt.Sprint("tell the operator: ", e.Code, " ", e.Needed) // with missing_scope the scopes, of which one will do
 		case errors.Is(err, chatdm.KindCanceled):
 			return "your own context ended"
 		default:
@@ -247,7 +247,7 @@ func ExampleError() {
 	// go on
 	// take this user or conversation off the list
 	// take this user or conversation off the list
-	// their side or the network, after all retries: come back later
+	// their side or the network, after the retries: come back later
 	// come back in 1m0s
 }
 

@@ -346,7 +346,7 @@ func TestCall(t *testing.T) {
 	t.Run("an answer that does not fit", func(t *testing.T) {
 		var result struct{ TS int }
 		meta, err := newClient(t, newScript(answer(200, `{"ok":true,"ts":"x"}`))).Call(t.Context(), "x", nil, &result)
-		wantError(t, err, chatdm.KindUnexpectedResponse)
+		wantError(t, err, chatdm.KindUnexpectedResponse, chatdm.ErrEffectUnknown)
 		if meta != nil || !strings.Contains(err.Error(), "has succeeded") {
 			t.Errorf("got %+v, %v", meta, err)
 		}

@@ -33,6 +33,9 @@ type Limiter interface {
 	Limited(ctx context.Context, key string, retryAfter time.Duration)
 }
 
+// limiterService is the Service of the errors of limiters, redislimit's too.
+const limiterService = "limiter"
+
 // limiter tells the engine which of a Limiter's errors are refusals, as it
 // does not know the package's sentinels.
 type limiter struct{ Limiter }
@@ -45,6 +48,9 @@ func (l limiter) Wait(ctx context.Context, key string) error {
 	f := &engine.Failure{Kind: engine.RateLimited, Err: err}
 	if e, ok := errors.AsType[*Error](err); ok {
 		f.RetryAfter = e.RetryAfter
+		if e.Service == limiterService && e.Err != nil {
+			f.Err = e.Err // the rest of it the client says again
+		}
 	}
 	return f
 }
@@ -95,7 +101,8 @@ type TierOption func(*TierLimiter)
 
 // WithTier sets the tier of a key, "slack.conversations.close" or
 // "slack.chat.postMessage", in place of the published one: an internal app may
-// have more than one from the marketplace. The zero Tier lets the method pass.
+// have more than one from the marketplace. A key without the service, like
+// "chat.postMessage", is that of no call. The zero Tier lets the method pass.
 func WithTier(key string, tier Tier) TierOption {
 	return func(l *TierLimiter) { l.tiers[key] = tier }
 }
@@ -293,7 +300,7 @@ func pastDeadline(ctx context.Context, key string, wait time.Duration) error {
 		return nil
 	}
 	return &Error{
-		Service: "limiter", Method: key, Kind: KindRateLimited, RetryAfter: wait,
+		Service: limiterService, Method: key, Kind: KindRateLimited, RetryAfter: wait,
 		Err: fmt.Errorf("its turn is past the context's deadline: %w", context.DeadlineExceeded),
 	}
 }

@@ -162,3 +162,22 @@ func ExampleSlack_Requests() {
 	// POST im.open 200 [U0BOB0001]
 	// POST im.clsoe 200 []
 }
+
+func ExampleSlack_Messages() {
+	slack := chatdmtest.NewSlack()
+	defer slack.Close()
+	call(slack, chatdmtest.BotToken, "im.open", url.Values{"user": {chatdmtest.Bob}})
+
+	// The answer gets lost, and the message does not.
+	slack.Fail("chat.postMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	call(slack, chatdmtest.BotToken, "chat.postMessage", url.Values{"channel": {"D000000001"}, "text": {"Hello."}})
+	for _, m := range slack.Messages("D000000001") {
+		fmt.Println(m.User, m.Text)
+	}
+	fmt.Println(slack.Messages("D404"))
+	// Output:
+	// 200 {"ok":true,"channel":{"id":"D000000001"}}
+	// no answer
+	// UBOT Hello.
+	// []
+}

@@ -220,6 +220,25 @@ func (s *Slack) AddChannel(c Channel) {
 	s.byID[c.ID] = conv
 }
 
+// A Message is what chat.postMessage has posted.
+type Message struct {
+	User string // its author
+	Text string
+	TS   string // its timestamp, which is its id
+}
+
+// Messages returns what was posted in a conversation, the oldest first; nil where
+// nothing was, and where there is no such conversation. A test finds out by it
+// that a greeting whose answer was lost is there once.
+func (s *Slack) Messages(channel string) []Message {
+	s.stateMu.Lock()
+	defer s.stateMu.Unlock()
+	if v := s.byID[channel]; v != nil {
+		return slices.Clone(v.messages)
+	}
+	return nil
+}
+
 // RetireIM retires im.*, or brings them back, while the server runs. See [RetiredIM].
 func (s *Slack) RetireIM(retired bool) {
 	s.stateMu.Lock()

@@ -69,6 +69,7 @@ type conversation struct {
 	archived bool
 	created  time.Time
 	updated  time.Time
+	messages []Message
 	latest   *slackMessage
 	open     map[string]bool   // by member
 	lastRead map[string]string // by member
@@ -497,6 +498,7 @@ func (s *Slack) postMessage(c *slackCall) slackReply {
 		TS:   fmt.Sprintf("%d.%06d", now.Unix(), s.messages), // counted, not timed: unique
 	}
 	v.latest, v.updated = m, now
+	v.messages = append(v.messages, Message{User: m.User, Text: m.Text, TS: m.TS})
 	for _, member := range v.members {
 		v.setOpen(member, true)
 		if member == c.caller.ID {

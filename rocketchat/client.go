@@ -105,8 +105,8 @@ func (c *Client) GoString() string { return c.String() }
 // PUT, PATCH and DELETE it is anything that encoding/json marshals, and becomes
 // the body; nil is an empty object. Result is nil, or a pointer that the
 // answer's JSON object is unmarshaled into, only when the call has succeeded;
-// if it does not fit, the error is [chatdm.KindUnexpectedResponse], and the
-// call has had its effect.
+// if it does not fit, the error is [chatdm.KindUnexpectedResponse] and
+// [chatdm.ErrEffectUnknown], and the call has had its effect.
 //
 // It is repeated only when the first request was refused for its rate or never
 // reached the server. Where it may have had its effect the error matches
@@ -312,11 +312,7 @@ func isHTML(a engine.Answer) bool {
 
 func (x *exchange) unavailable(a engine.Answer) engine.Verdict {
 	e := x.answered(a, chatdm.KindUnavailable)
-	v := engine.Verdict{Err: e, Hint: e.RetryAfter}
-	if engine.Transient(a.Status) {
-		v.Outcome = engine.Unknown
-	}
-	return v
+	return engine.Verdict{Err: e, Outcome: engine.Unreadable(a.Status), Hint: e.RetryAfter}
 }
 
 // absent is the verdict on an endpoint that the server does not have.
@@ -336,7 +332,7 @@ func (x *exchange) absent(a engine.Answer) engine.Verdict {
 func (x *exchange) unexpected(a engine.Answer, problem string) engine.Verdict {
 	e := x.answered(a, chatdm.KindUnexpectedResponse)
 	e.Err = x.engine.Cause(errors.New(problem))
-	return engine.Verdict{Err: e}
+	return engine.Verdict{Err: e, Outcome: engine.Unreadable(a.Status)}
 }
 
 // answered is the error that an answer brings, without its code.

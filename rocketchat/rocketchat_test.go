@@ -525,7 +525,7 @@ func TestCall(t *testing.T) {
 	t.Run("an answer that does not fit", func(t *testing.T) {
 		var result struct{ Version int }
 		_, err := newClient(t, newScript(ok)).Call(t.Context(), "GET", "info", nil, &result)
-		wantError(t, err, chatdm.KindUnexpectedResponse)
+		wantError(t, err, chatdm.KindUnexpectedResponse, chatdm.ErrEffectUnknown)
 	})
 	t.Run("absent", func(t *testing.T) {
 		_, err := newClient(t, newScript(goldenResponse(t, "im.delete", "absent_json"))).Call(t.Context(), "GET", "im.nothing", nil, nil)

@@ -87,6 +87,7 @@ type Outcome int
 // The rows, from never repeated to always.
 const (
 	Definite Outcome = iota // decided; a repeat would get the same answer
+	Doubtful                // may have had its effect, but a repeat would get the same answer
 	Unknown                 // may have had its effect: repeated for repeatable calls
 	Unsent                  // never left this machine: repeated for every call
 	Refused                 // refused for its rate, without effect: repeated after the server's wait
@@ -409,6 +410,9 @@ func (c *call) judge(ctx context.Context, resp *http.Response) {
 			f.Kind = UnexpectedResponse
 		}
 		f.Answer = &Answer{Status: a.Status, Header: a.Header}
+		if outcome == Definite {
+			outcome = Unreadable(a.Status)
+		}
 		c.fail(f, outcome)
 		return
 	}

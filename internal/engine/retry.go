@@ -32,8 +32,11 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 			e.limiter.Limited(c.Context, c.key(), max(v.Hint, leastPause))
 		}
 	}
-	if v.Outcome == Unknown && !c.request.Repeatable {
+	if (v.Outcome == Unknown || v.Outcome == Doubtful) && !c.request.Repeatable {
 		c.verdict.Err = c.request.Exchange.Seal(v.Err, ErrEffectUnknown)
+		return false, nil
+	}
+	if v.Outcome == Doubtful {
 		return false, nil
 	}
 	ended := c.ended() != nil
@@ -184,6 +187,19 @@ func Transient(status int) bool {
 		return true
 	}
 	return false
+}
+
+// Unreadable is the outcome of an answer that is not the API's own word, by its
+// status: something between the client and the API may have put it in place of
+// a success.
+func Unreadable(status int) Outcome {
+	switch {
+	case Transient(status):
+		return Unknown
+	case status < 300, status >= 500, status == http.StatusRequestTimeout:
+		return Doubtful
+	}
+	return Definite
 }
 
 // broken tells what a round trip or a read that failed means.

@@ -8,7 +8,9 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmtest"
 )
 
 // TestEveryMethodHasAnExample holds for the methods of every exported type of
@@ -167,6 +170,7 @@ func methodsPage(t *testing.T) string {
 server failed. What never reached the server, and what it refused for its rate,
 is sent again for all.
 `)
+	listed := 0
 	for _, platform := range []struct {
 		title, dir, columns, limit string
 		methods                    []string
@@ -188,7 +192,8 @@ is sent again for all.
 				t.Errorf("%s.%s is not there, or not documented", pkg, name)
 				continue
 			}
-			goName := strings.NewReplacer("ConversationsService.", "client.Conversations.", "IMService.", "client.IM.", "Client.", "client.", "Login", "rocketchat.Login", "Resume", "rocketchat.Resume").Replace(name)
+			goName := goNames.Replace(name)
+			listed++
 			again := map[bool]string{true: "yes", false: "no"}[m.repeatable]
 			if name == "Client.Call" {
 				fmt.Fprintf(&b, "| any other | `%s` | what the method needs | | the method's | %s | |\n", goName, again)
@@ -204,12 +209,18 @@ is sent again for all.
 				continue
 			}
 			link := fmt.Sprintf("[%s](%s)%s", url[1][strings.LastIndex(url[1], "/")+1:], url[1], url[2])
+			if limit == "0" {
+				t.Errorf("%s has no tier", m.api)
+			}
 			needs := ""
 			if match := regexp.MustCompile(` needs (?:the scope )?(.*?)\.( |$)`).FindStringSubmatch(strings.Join(strings.Fields(docs[name]), " ")); match != nil {
 				needs = match[1]
 			}
 			fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s | %s | %s |\n", m.api, goName, needs, flags[name], limit, again, link)
 		}
+	}
+	if listed != len(conforming) {
+		t.Errorf("%d methods are listed here, and the suite has %d", listed, len(conforming))
 	}
 	b.WriteString(`
 Slack counts by method, workspace and app: [rate limits](https://docs.slack.dev/apis/web-api/rate-limits).
@@ -218,6 +229,60 @@ limit its administrators. What each method answers where it refuses is in
 [errors.md](errors.md).
 `)
 	return b.String()
+}
+
+// goNames makes what users type of the names in the suite.
+var goNames = strings.NewReplacer("ConversationsService.", "client.Conversations.", "IMService.", "client.IM.", "Client.", "client.", "Login", "rocketchat.Login", "Resume", "rocketchat.Resume")
+
+// TestMethodsAreComplete: what a method brings along beside its code, and no other
+// test would miss.
+func TestMethodsAreComplete(t *testing.T) {
+	slack, rocket := chatdmtest.NewSlack(), chatdmtest.NewRocketChat()
+	defer slack.Close()
+	defer rocket.Close()
+	readme, codes := read(t, "README.md"), documented(t)
+	for name, m := range conforming {
+		pkg, name, _ := strings.Cut(name, ".")
+		if !strings.Contains(readme, "`"+goNames.Replace(name)+"`") && name != "Resume" {
+			t.Errorf("%s.%s is not in the README's table", pkg, name)
+		}
+		if name == "Client.Call" {
+			continue
+		}
+		url := rocket.URL + "/api/v1/"
+		if m.service == "slack" {
+			url = slack.URL + "/"
+		}
+		resp, err := http.Post(url+m.api, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode == 404 || strings.Contains(string(body), string(chatdm.ErrUnknownMethod)) {
+			t.Errorf("%s.%s: chatdmtest answers %d %s", pkg, name, resp.StatusCode, body)
+		}
+		if m.service != "slack" {
+			continue
+		}
+		if chatdm.SlackTiers()["slack."+m.api].PerMinute == 0 {
+			t.Errorf("%s is not in SlackTiers", m.api)
+		}
+		if answers, _ := filepath.Glob("testdata/slack/" + m.api + "/*.response.http"); len(answers) == 0 {
+			t.Errorf("%s has no answers in testdata", m.api)
+		}
+		if m.api == "conversations.list" { // which has a test of pages of its own
+			continue
+		}
+		for _, common := range []chatdm.Code{
+			chatdm.ErrNotAuthed, chatdm.ErrInvalidAuth, chatdm.ErrAccountInactive, chatdm.ErrTokenRevoked, chatdm.ErrMissingScope, chatdm.ErrRateLimited,
+			chatdm.ErrRequestTimeout, chatdm.ErrServiceUnavailable, chatdm.ErrFatalError, chatdm.ErrInternalError,
+		} {
+			if !slices.Contains(codes[m.api], common) {
+				t.Errorf("%s: documented_errors.json lacks %s, which every method answers", m.api, common)
+			}
+		}
+	}
 }
 
 // documentation is the doc comments of a package's functions and methods, and

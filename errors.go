@@ -248,7 +248,7 @@ func (k Kind) meaning() string {
 	case KindRateLimited:
 		return "too many calls"
 	case KindUnavailable:
-		return "the service could not be reached or is in trouble"
+		return "the service, the network or the limiter is in trouble"
 	case KindUnexpectedResponse:
 		return "the answer is not what the API promises"
 	case KindCanceled:

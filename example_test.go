@@ -220,7 +220,7 @@ func ExampleError() {
 		case errors.Is(err, chatdm.KindRateLimited):
 			return fmt.Sprint("come back in ", e.RetryAfter) // 0 where the server did not say
 		case errors.Is(err, chatdm.KindUnavailable):
-			return "their side or the network, after the retries: come back later"
+			return "their side, the network or the limiter, after the retries: come back later"
 		case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
 			return fmt.Sprint("tell the operator: ", e.Code, " ", e.Needed) // with missing_scope the scopes, of which one will do
 		case errors.Is(err, chatdm.KindCanceled):
@@ -247,7 +247,7 @@ func ExampleError() {
 	// go on
 	// take this user or conversation off the list
 	// take this user or conversation off the list
-	// their side or the network, after the retries: come back later
+	// their side, the network or the limiter, after the retries: come back later
 	// come back in 1m0s
 }
 

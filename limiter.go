@@ -208,11 +208,19 @@ func (p *pace) wait(ctx context.Context, key string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	token := p.bucket.ReserveN(time.Now(), 1)
+	start := time.Now()
+	token := p.bucket.ReserveN(start, 1)
+	free := start.Add(token.DelayFrom(start)) // of the bucket
+	left := p.bucket.TokensAt(free)
 	for {
 		now := time.Now()
-		at := p.earliest(now.Add(token.DelayFrom(now)))
+		at := p.earliest(free)
 		if !at.After(now) {
+			// While something else holds the call back, the bucket stands still: else
+			// there would be a burst in every minute, and a gap before it.
+			if more := int(p.bucket.TokensAt(now) - left); more > 0 {
+				p.bucket.AllowN(now, more)
+			}
 			p.admitted(now)
 			return nil
 		}

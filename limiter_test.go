@@ -46,6 +46,14 @@ func TestTiers(t *testing.T) {
 					t.Errorf("%s: calls %d and %d are %v apart", key, i, i+perMinute, apart)
 				}
 			}
+			// Who keeps it busy gets an even pace after the first burst, not one in
+			// each minute.
+			step := time.Minute / time.Duration(perMinute)
+			for i := perMinute / 5; i+2 < len(at); i++ {
+				if apart := at[i+2] - at[i]; apart < step {
+					t.Errorf("%s: calls %d to %d within %v", key, i, i+2, apart)
+				}
+			}
 			if last, least := at[len(at)-1], 3*time.Minute; last < least || last > least*103/100 {
 				t.Errorf("%s: %d calls took %v, want %v", key, len(at), last, least)
 			}

@@ -33,6 +33,10 @@
 //		}
 //	}
 //
+// They serve programs that are tried by hand as well: a main of three lines that
+// starts one and prints its URL and a token, on a port that is free, or with
+// ServeHTTP behind a listener of your own.
+//
 // # Time
 //
 // Budgets and delays follow package time. A test that has to wait for them

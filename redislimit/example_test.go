@@ -15,19 +15,20 @@ import (
 
 // It needs a Redis, and so it is not run.
 func ExampleNew() {
-	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
-	defer client.Close()
-	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3") // the workspace and the app whose calls Slack counts
+	// Its own retries would only make an outage longer.
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, DialerRetries: 1})
+	defer rdb.Close()
+	limiter, err := redislimit.New(rdb, "T012AB3C4/A0KRD7HC3") // the workspace and the app whose calls Slack counts
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	slack, err := chatdm.NewClient(os.Getenv("SLACK_TOKEN"), chatdm.WithLimiter(limiter))
+	client, err := chatdm.NewClient(os.Getenv("SLACK_TOKEN"), chatdm.WithLimiter(limiter))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	_, err = slack.Conversations.Close(context.Background(), "D024BFF1M")
+	_, err = client.Conversations.Close(context.Background(), "D024BFF1M")
 	if errors.Is(err, redislimit.ErrUnavailable) {
 		fmt.Println("Redis is gone; nothing was sent")
 	}

@@ -9,7 +9,8 @@
 // one budget for each method, and a refusal that one of them meets pauses all.
 // It paces as [chatdm.TierLimiter] does: a token bucket at the method's tier,
 // no more calls than the tier in any minute, and a fifth fewer for a while after
-// a refusal.
+// a refusal. More processes do not make it faster: what Slack allows is for all
+// of them together.
 //
 // # What it costs
 //
@@ -38,7 +39,10 @@
 // for those that have to wait anyway, when their turn comes or five seconds
 // pass. [WithLocalFallback] paces them at a share of the budget instead. The
 // retries of the Redis client happen within that time; with its MaxRetries -1
-// and DialerRetries 1, an error comes at once, and says what was wrong.
+// and DialerRetries 1, an error comes at once, and says what was wrong. It has no
+// RetryAfter, as nobody knows: let all callers pause together before they try
+// again, or the log fills. (The Redis client writes to standard error of its own
+// accord; its package logging turns that off.)
 //
 // A Redis that comes back empty has forgotten the calls of the last minute. The
 // processes that made them tell it so, and it then holds all of them for
@@ -52,6 +56,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode"
@@ -108,8 +113,12 @@ type Option func(*Limiter)
 
 // WithTier sets the tier of a key, "slack.conversations.close" or
 // "slack.chat.postMessage", in place of the published one, as
-// [chatdm.WithTier] does. All processes should name the same. The zero Tier
-// lets the method pass, without Redis.
+// [chatdm.WithTier] does. The zero Tier lets the method pass, without Redis. A
+// Burst above PerMinute is PerMinute. [New] refuses negative numbers, and a key
+// that does not begin with slack. or rocketchat., which is that of no call.
+//
+// All processes should name the same: each holds its own calls to the numbers
+// that it was given, counting those of all.
 func WithTier(key string, tier chatdm.Tier) Option {
 	return func(l *Limiter) { l.tiers[key] = tier }
 }
@@ -190,6 +199,14 @@ func (l *Limiter) check() error {
 	for _, r := range l.name {
 		if unicode.IsSpace(r) || unicode.IsControl(r) || r == '{' || r == '}' {
 			return errors.New("the name must not have white space, control characters or braces")
+		}
+	}
+	for key, tier := range l.tiers {
+		if !strings.HasPrefix(key, "slack.") && !strings.HasPrefix(key, "rocketchat.") {
+			return fmt.Errorf("WithTier: the key %q does not begin with slack. or rocketchat", key)
+		}
+		if tier.PerMinute < 0 || tier.Burst < 0 {
+			return fmt.Errorf("WithTier: %s: a number is negative", key)
 		}
 	}
 	if l.timeout <= 0 {

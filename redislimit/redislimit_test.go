@@ -46,6 +46,11 @@ func TestNew(t *testing.T) {
 		bad("white space", client, name)
 	}
 	bad("WithTimeout", client, "T1", WithTimeout(0))
+	for key, tier := range map[string]chatdm.Tier{
+		"conversations.close": {PerMinute: 20}, "": {}, closeKey: {PerMinute: -1}, "rocketchat.im.close": {PerMinute: 10, Burst: -1},
+	} {
+		bad("WithTier", client, "T1", WithTier(key, tier))
+	}
 	for _, share := range []float64{0, -0.1, 1.1, math.NaN()} {
 		bad("WithLocalFallback", client, "T1", WithLocalFallback(share))
 	}
@@ -55,7 +60,7 @@ func TestNew(t *testing.T) {
 func TestFree(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
-	l, err := New(client, "T1", WithTier(closeKey, chatdm.Tier{}), WithTier("slack.x", chatdm.Tier{PerMinute: -1}))
+	l, err := New(client, "T1", WithTier(closeKey, chatdm.Tier{}), WithTier("slack.x", chatdm.Tier{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +133,12 @@ func TestPace(t *testing.T) {
 	start := time.Now()
 	at := pass(t, l, 3*calls+1)
 	inOrder(t, at, calls, minute)
+	// After the first burst the pace is even, and not a burst in each minute.
+	for i := calls; i+4 < len(at); i++ {
+		if apart := at[i+4].Sub(at[i]); apart < 2*minute/calls {
+			t.Errorf("calls %d to %d within %v", i, i+4, apart)
+		}
+	}
 	if n := l.client.ZCard(t.Context(), l.line(closeKey).keys[1]).Val(); n > calls {
 		t.Errorf("Redis keeps %d calls, want those of the last minute", n)
 	}

@@ -69,7 +69,8 @@ if id ~= '' then
 			local won = math.min(1, (now - slowed) / recovery)
 			allowed = math.max(1, math.floor(calls * (kept + (1 - kept) * won)))
 		end
-		at = math.max(now, pause, tat - (burst - 1) * step)
+		local free = math.max(now, tat - (burst - 1) * step)
+		at = math.max(free, pause)
 		-- The call that leaves the window last of as many as are allowed in it.
 		local last = redis.call('ZREVRANGE', log, allowed - 1, allowed - 1, 'WITHSCORES')[2]
 		if last then at = math.max(at, tonumber(last) + window) end
@@ -78,6 +79,9 @@ if id ~= '' then
 		if last then at = math.max(at, tonumber(last)) end
 		if patience < 0 or at - now <= patience then
 			redis.call('ZADD', log, int(at), id)
+			-- While something else holds the call back, the bucket stands still: else
+			-- there would be a burst in every minute, and a gap before it.
+			tat = math.max(tat, now) + at - free
 			tat = math.max(tat, at) + step
 			granted = 1
 		end

@@ -51,11 +51,17 @@ REDIS_URL, which does not show in a list of processes. Workers take the token fr
 SLACK_TOKEN (scopes im:write and mpim:write), and from SLACK_API_URL another root
 of the API than https://slack.com/api.
 
-To enqueue a list twice adds nothing. The first SIGINT or SIGTERM lets a worker
+To enqueue a list twice adds nothing; the sweep example makes one:
+sweep -list -dry-run | fleet enqueue -ids - …
+
+A worker runs until it is told to stop, and logs what fails only: status says how
+far it is. The first SIGINT or SIGTERM lets a worker
 finish what it can in eight seconds and give back the rest, the second ends it. It
 exits with 3 where its token is refused, and with 1 after any other error.
-Dead letters are run again or deleted with the asynq command or its web UI; asynq
-keeps the last 10,000, for 90 days.
+Dead letters are run again or deleted with the asynq command (asynq task runall
+--queue NAME --state archived) or its web UI; asynq keeps the last 10,000, for 90
+days. A Redis that has lost its data has lost the tasks: enqueue the list again, and
+what was done is closed already.
 `
 
 func main() {

@@ -515,7 +515,7 @@ func TestBadInput(t *testing.T) {
 		{"neither -redis nor REDIS_URL", []string{"status", "-name", "a"}},
 		{"the address of Redis", []string{"status", "-name", "a", "-redis", "redis://u:s3cret#@127.0.0.1:1"}},
 		{"redis at 127.0.0.1:1: ", []string{"status", "-name", "a", "-redis", "redis://u:s3cret@127.0.0.1:1/0"}},
-		{"nothing was ever enqueued", []string{"status", "-redis", b.addr, "-name", "Nobody"}},
+		{"there is no queue for Nobody", []string{"status", "-redis", b.addr, "-name", "Nobody"}},
 		{"-ids is missing", at("enqueue")},
 		{"-keep: 1ms", at("enqueue", "-ids", "-", "-keep", "1ms")},
 		{"-ids: open ", at("enqueue", "-ids", dir+"/none")},

@@ -18,7 +18,7 @@ import (
 func (p *program) status(_ context.Context, rdb *redis.Client) error {
 	r, err := read(asynq.NewInspectorFromRedisClient(rdb), p.name)
 	if errors.Is(err, asynq.ErrQueueNotFound) {
-		return fmt.Errorf("nothing was ever enqueued for %s", p.name)
+		return fmt.Errorf("there is no queue for %s: nothing was enqueued, or Redis has lost it", p.name)
 	}
 	if err == nil {
 		r.print(p.stdout)

@@ -56,6 +56,11 @@ Exit codes:
   3    the token was refused, or lacks a scope
   130  interrupted; a second Ctrl-C does not wait for the calls under way
 After 2, 3 and 130, and after a crash, -resume asks the ids without an answer.
+A refusal in its first minute is no harm: the calls before it count at Slack.
+
+The summary counts by outcome. "Closed by earlier try" is an id whose first answer
+was lost: it was closed already when it was asked again. What is not closed is there
+by the kind of its error.
 `
 
 func main() {
@@ -106,9 +111,9 @@ func (p *program) run(ctx context.Context, args []string) int {
 func (p *program) parse(args []string) (help bool, err error) {
 	flags := flag.NewFlagSet("sweep", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&p.ids, "ids", "", "close the ids in `FILE`, one a line; - is standard input")
+	flags.StringVar(&p.ids, "ids", "", "close the ids in `FILE`, one a line; - is standard input; what follows a # and what comes twice does not count")
 	flags.BoolVar(&p.list, "list", false, "close the direct messages that conversations.list names, groups if they are open")
-	flags.StringVar(&p.journal, "journal", "sweep.journal", "write the journal to `FILE`")
+	flags.StringVar(&p.journal, "journal", "sweep.journal", "write the journal to `FILE`; beside it is FILE.lock, which stays")
 	flags.BoolVar(&p.resume, "resume", false, "go on with the journal; with -ids or -list, begin where there is none yet")
 	flags.BoolVar(&p.dryRun, "dry-run", false, "close nothing: print the ids that would be asked")
 	flags.IntVar(&p.concurrency, "concurrency", 4, "have at most `N` calls under way")
@@ -152,6 +157,13 @@ func (p *program) check(args []string) error {
 
 // sweep is the whole of it against one server.
 func (p *program) sweep(ctx context.Context, token, root string) (int, error) {
+	if p.json != "" && p.json != "-" { // to find out at the end would be late
+		file, err := os.OpenFile(p.json, os.O_WRONLY|os.O_CREATE, 0o600)
+		if err != nil {
+			return exitSetup, fmt.Errorf("-json: %w", err)
+		}
+		file.Close()
+	}
 	var given []string
 	if p.ids != "" {
 		var err error
@@ -227,7 +239,7 @@ func (p *program) sweep(ctx context.Context, token, root string) (int, error) {
 func (p *program) fits(j *journal, given []string) error {
 	switch {
 	case j.list == nil && given == nil && !p.list:
-		return fmt.Errorf("the journal %s has no list of ids, so nothing was asked: begin with -ids or -list", p.journal)
+		return fmt.Errorf("the journal %s is not there, or has no list of ids: begin with -ids or -list", p.journal)
 	case j.list != nil && !p.resume && len(j.left()) == 0:
 		return fmt.Errorf("the journal %s is of a sweep that is complete: remove it, or name another", p.journal)
 	case j.list != nil && !p.resume:

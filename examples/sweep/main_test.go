@@ -223,7 +223,7 @@ func TestOutcomes(t *testing.T) {
 	if !strings.Contains(read(t, b.path("sum.json")), `"exit_code": 2`) {
 		t.Error(read(t, b.path("sum.json")))
 	}
-	b.must(t, 1, "the summary cannot be written", "-resume", "-json", "@none/sum.json")
+	b.must(t, 1, "-json: ", "-resume", "-json", "@none/sum.json") // before anything is asked
 }
 
 // TestCredential stops at the first answer that no id can help.
@@ -371,7 +371,7 @@ func TestBadInput(t *testing.T) {
 		{"cannot be locked", []string{"-ids", "@ids", "-journal", "@none/journal"}},
 		{"cannot be read", []string{"-ids", "@ids", "-journal", b.dir}},
 		{"is no journal of a sweep", []string{"-ids", "@ids", "-journal", "@ids"}},
-		{"has no list of ids, so nothing was asked", []string{"-resume"}},
+		{"is not there, or has no list of ids", []string{"-resume"}},
 	} {
 		code, stdout, stderr := b.run(t.Context(), tt.args...)
 		if code != 1 || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 || stdout != "" {

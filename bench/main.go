@@ -10,8 +10,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/chatdm/chatdm/bench/internal/report"
 )
 
 // effort is how much is measured.
@@ -31,7 +32,7 @@ var (
 func main() {
 	rounds := flag.Int("rounds", full.rounds, "how many rounds to measure")
 	isQuick := flag.Bool("quick", false, "measure for some seconds only, to see that it runs")
-	page := flag.String("o", "", "write the page to this `file`, as Markdown")
+	file := flag.String("o", "", "write the page to this `file`, as Markdown")
 	plotFile := flag.String("plot", "", "write the plot to this `file`, as SVG")
 	flag.Parse()
 	if flag.NArg() > 0 || *rounds < 1 {
@@ -43,7 +44,7 @@ func main() {
 	if *isQuick {
 		e = quick
 	}
-	if err := run(e, *page, *plotFile, os.Stdout, os.Stderr); err != nil {
+	if err := run(e, *file, *plotFile, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -51,34 +52,17 @@ func main() {
 
 // run measures, prints what it has measured, and writes the files whose names
 // are not empty.
-func run(e effort, page, plotFile string, out, progress io.Writer) error {
+func run(e effort, file, plotFile string, out, progress io.Writer) error {
 	r, err := measureAll(e, progress)
 	if err != nil {
 		return err
 	}
-	text, err := r.page(false)
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(out, text)
-	if plotFile != "" {
-		if err := drawPlot(plotFile, r); err != nil {
-			return err
-		}
-		r.PlotFile = filepath.Base(plotFile) // the page lies beside it
-	}
-	if page == "" {
-		return nil
-	}
-	if text, err = r.page(true); err != nil {
-		return err
-	}
-	return os.WriteFile(page, []byte(text), 0o644)
+	return report.Write(pageTemplate, "measured", r, file, plotFile, &r.PlotFile, r.plot, out)
 }
 
 func measureAll(e effort, progress io.Writer) (*results, error) {
 	start := time.Now()
-	r := &results{Rounds: e.rounds, connCalls: e.connCalls, heldCalls: e.held, Load: loadAverage()}
+	r := &results{Rounds: e.rounds, connCalls: e.connCalls, heldCalls: e.held, Load: report.Load()}
 	say := func(what string) { fmt.Fprintf(progress, "%5.1fs  %s\n", time.Since(start).Seconds(), what) }
 	for _, op := range operations() {
 		say(op.name)

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chatdm/chatdm/bench/internal/report"
 )
 
 // entry is one contender's way through an operation.
@@ -462,7 +464,7 @@ func hold(of func(http.RoundTripper) slackClient, calls int, atBody bool) (memor
 	s := &stalled{atBody: atBody, arrived: &arrived, resume: newGate()}
 	c := of(s)
 	var failed atomic.Pointer[error]
-	before := settled()
+	before := report.Settled()
 	for range calls {
 		done.Go(func() {
 			if c == nil {
@@ -474,7 +476,7 @@ func hold(of func(http.RoundTripper) slackClient, calls int, atBody bool) (memor
 		})
 	}
 	arrived.Wait()
-	after := settled()
+	after := report.Settled()
 	close(s.resume)
 	done.Wait()
 	if err := failed.Load(); err != nil {
@@ -485,16 +487,6 @@ func hold(of func(http.RoundTripper) slackClient, calls int, atBody bool) (memor
 }
 
 func newGate() chan struct{} { return make(chan struct{}) }
-
-// settled is the memory in use, without what could be collected or pools keep.
-func settled() *runtime.MemStats {
-	for range 3 {
-		runtime.GC()
-	}
-	m := new(runtime.MemStats)
-	runtime.ReadMemStats(m)
-	return m
-}
 
 // A huge answer.
 
@@ -556,7 +548,7 @@ func hugeAnswers() []big {
 			continue // a timeout changes nothing here
 		}
 		client := c.new("https://slack.com/api", huge{})
-		before := settled()
+		before := report.Settled()
 		start := time.Now()
 		err := client.open(context.Background(), false)
 		b := big{name: c.name, took: time.Since(start), outcome: "decoded"}

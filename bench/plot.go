@@ -1,19 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"image/color"
-	"os"
-	"regexp"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/chatdm/chatdm/bench/internal/report"
 )
 
 // plotted are the contenders and operations in the plot, with colours that
@@ -38,28 +35,13 @@ var plottedOps = []struct{ name, label string }{
 }
 
 const (
-	plotWidth  = 860
-	plotHeight = 640
-	legendTop  = 34 // the height of the legend's line
-	barWidth   = 25
+	legendTop = 34 // the height of the legend's line
+	barWidth  = 25
 )
 
-// The SVG names a family whose letters are as wide everywhere as those that
-// the layout was computed with.
-const families = "Arial, Helvetica, Liberation Sans, sans-serif"
-
-func sans(size vg.Length) font.Font {
-	return font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
-}
-
-var familyPattern = regexp.MustCompile(`font-family:[^;"]*`)
-
-// drawPlot writes bytes and time of a call as an SVG.
-func drawPlot(file string, r *results) error {
-	canvas := vgsvg.New(vg.Points(plotWidth), vg.Points(plotHeight))
-	dc := draw.New(canvas)
-	rectangle(dc, color.White, dc.Rectangle)
-	legend(draw.Crop(dc, 0, 0, plotHeight-legendTop, 0))
+// plot draws bytes and time of a call.
+func (r *results) plot(dc draw.Canvas) {
+	legend(draw.Crop(dc, 0, 0, report.PlotHeight-legendTop, 0))
 	panels := [][]*plot.Plot{
 		{panel(r, "Bytes allocated by a call", 1000, func(c *cost) float64 { return c.bytes }, number)},
 		{panel(r, "Microseconds of a call through the in-memory transport, best round", 2,
@@ -70,25 +52,16 @@ func drawPlot(file string, r *results) error {
 	for i := range panels {
 		panels[i][0].Draw(tiles[i][0])
 	}
-	var svg bytes.Buffer
-	if _, err := canvas.WriteTo(&svg); err != nil {
-		return err
-	}
-	return os.WriteFile(file, familyPattern.ReplaceAll(svg.Bytes(), []byte("font-family:"+families)), 0o644)
-}
-
-func rectangle(c draw.Canvas, colour color.Color, r vg.Rectangle) {
-	c.FillPolygon(colour, []vg.Point{r.Min, {X: r.Max.X, Y: r.Min.Y}, r.Max, {X: r.Min.X, Y: r.Max.Y}})
 }
 
 // legend names the contenders' colours on one line.
 func legend(c draw.Canvas) {
 	const box = 12
-	style := text.Style{Color: color.Black, Font: sans(13), XAlign: text.XLeft, YAlign: text.YCenter, Handler: plot.DefaultTextHandler}
+	style := text.Style{Color: color.Black, Font: report.Sans(13), XAlign: text.XLeft, YAlign: text.YCenter, Handler: plot.DefaultTextHandler}
 	y := (c.Min.Y + c.Max.Y) / 2
 	x := c.Min.X + 44
 	for _, contender := range plotted {
-		rectangle(c, contender.colour, vg.Rectangle{Min: vg.Point{X: x, Y: y - box/2}, Max: vg.Point{X: x + box, Y: y + box/2}})
+		report.Rectangle(c, contender.colour, vg.Rectangle{Min: vg.Point{X: x, Y: y - box/2}, Max: vg.Point{X: x + box, Y: y + box/2}})
 		c.FillText(style, vg.Point{X: x + box + 6, Y: y}, contender.name)
 		x += box + 6 + style.Width(contender.name) + 28
 	}
@@ -98,11 +71,11 @@ func legend(c draw.Canvas) {
 func panel(r *results, title string, step float64, of func(*cost) float64, figure func(float64) string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text = title
-	p.Title.TextStyle.Font = sans(14)
+	p.Title.TextStyle.Font = report.Sans(14)
 	p.Title.Padding = 8
-	p.X.Tick.Label.Font = sans(13)
+	p.X.Tick.Label.Font = report.Sans(13)
 	p.X.Tick.Length, p.X.LineStyle.Width, p.Y.LineStyle.Width = 0, 0, 0
-	p.Y.Tick.Label.Font = sans(11)
+	p.Y.Tick.Label.Font = report.Sans(11)
 	p.Y.Tick.Length = 0
 	grid := plotter.NewGrid()
 	grid.Vertical.Width = 0
@@ -135,7 +108,7 @@ func panel(r *results, title string, step float64, of func(*cost) float64, figur
 		}
 		figures.Offset = vg.Point{X: offset, Y: 3}
 		for k := range figures.TextStyle {
-			figures.TextStyle[k].Font = sans(9)
+			figures.TextStyle[k].Font = report.Sans(9)
 			figures.TextStyle[k].XAlign = text.XCenter
 		}
 		p.Add(bars, figures)

@@ -33,18 +33,6 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
-// page is the Markdown of docs/performance.md, or the part of it that was
-// measured.
-func (r *results) page(whole bool) (string, error) {
-	var b strings.Builder
-	name := "measured"
-	if whole {
-		name = "page"
-	}
-	err := pageTemplate.ExecuteTemplate(&b, name, r)
-	return strings.TrimSpace(b.String()) + "\n", err
-}
-
 // markdown is a table whose columns line up in a terminal, too; all but the
 // first are numbers.
 func markdown(head []string, rows [][]string) string {
@@ -277,15 +265,6 @@ func cpu() string {
 		}
 	}
 	return "a processor that does not say its name"
-}
-
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	fields := strings.Fields(string(text))
-	if err != nil || len(fields) == 0 {
-		return "unknown"
-	}
-	return fields[0]
 }
 
 // Versions are those of the modules that are measured.

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/bench/internal/report"
 	"github.com/chatdm/chatdm/chatdmtest"
 	"github.com/chatdm/chatdm/redislimit"
 )
@@ -125,11 +126,11 @@ func (r *results) measureLimiters(ctx context.Context, rdb *redisServer) error {
 // each is what each of n things takes on the heap.
 func each(n int, newThing func(int) any) float64 {
 	all := make([]any, n)
-	before := settled()
+	before := report.Settled()
 	for i := range all {
 		all[i] = newThing(i)
 	}
-	after := settled()
+	after := report.Settled()
 	runtime.KeepAlive(all)
 	return (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(n)
 }
@@ -189,7 +190,7 @@ func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 func hold(ctx context.Context, n int, wait func(context.Context) error) (heap, stack float64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	before, others := settled(), waitingGoroutines()
+	before, others := report.Settled(), waitingGoroutines()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	enough := n - 10 // the first ones pass, as many as a burst has
@@ -207,7 +208,7 @@ func hold(ctx context.Context, n int, wait func(context.Context) error) (heap, s
 			return 0, 0, fmt.Errorf("of %d goroutines, only %d wait", n, waitingGoroutines()-others)
 		}
 	}
-	after := settled()
+	after := report.Settled()
 	cancel()
 	wg.Wait()
 	per := func(after, before uint64) float64 { return (float64(after) - float64(before)) / float64(n) }
@@ -218,16 +219,6 @@ func waitingGoroutines() int {
 	sample := []metrics.Sample{{Name: "/sched/goroutines/waiting:goroutines"}}
 	metrics.Read(sample)
 	return int(sample[0].Value.Uint64())
-}
-
-// settled is the memory in use, without what could be collected or pools keep.
-func settled() *runtime.MemStats {
-	for range 3 {
-		runtime.GC()
-	}
-	m := new(runtime.MemStats)
-	runtime.ReadMemStats(m)
-	return m
 }
 
 // redisServer is a Redis of our own, on a socket in a temporary directory, that

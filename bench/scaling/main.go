@@ -17,11 +17,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/chatdm/chatdm/bench/internal/report"
 )
 
 // effort is how much is measured.
@@ -47,7 +48,7 @@ func main() {
 	e := full
 	flag.DurationVar(&e.length, "for", full.length, "how long to measure on the clock")
 	isQuick := flag.Bool("quick", false, "measure for some seconds only, to see that it runs")
-	page := flag.String("o", "", "write the page to this `file`, as Markdown")
+	file := flag.String("o", "", "write the page to this `file`, as Markdown")
 	plotFile := flag.String("plot", "", "write the plot to this `file`, as SVG")
 	flag.Parse()
 	if flag.NArg() > 0 || e.length < time.Second {
@@ -61,7 +62,7 @@ func main() {
 	r, err := measure(ctx, e, recordSweeps, os.Stderr)
 	stop()
 	if err == nil {
-		err = write(r, *page, *plotFile, os.Stdout)
+		err = write(r, *file, *plotFile, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scaling:", err)
@@ -82,7 +83,7 @@ func measure(ctx context.Context, e effort, sweeps func(context.Context) ([]swep
 	}
 	start := time.Now()
 	say := func(what string) { fmt.Fprintf(progress, "%6.1fs  %s\n", time.Since(start).Seconds(), what) }
-	r := &results{Length: e.length, many: e.many, load: loadAverage()}
+	r := &results{Length: e.length, many: e.many, load: report.Load()}
 	say("memory, and operations on Redis")
 	err := r.measureCosts(ctx)
 	if err != nil {
@@ -101,23 +102,6 @@ func measure(ctx context.Context, e effort, sweeps func(context.Context) ([]swep
 }
 
 // write prints what was measured, and writes the files whose names are not empty.
-func write(r *results, page, plotFile string, out io.Writer) error {
-	text, err := r.page(false)
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(out, text)
-	if plotFile != "" {
-		if err := drawPlot(plotFile, r); err != nil {
-			return err
-		}
-		r.PlotFile = filepath.Base(plotFile) // the page lies beside it
-	}
-	if page == "" {
-		return nil
-	}
-	if text, err = r.page(true); err != nil {
-		return err
-	}
-	return os.WriteFile(page, []byte(text), 0o644)
+func write(r *results, file, plotFile string, out io.Writer) error {
+	return report.Write(pageTemplate, "figures", r, file, plotFile, &r.PlotFile, r.plot, out)
 }

@@ -1,20 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"image/color"
-	"os"
-	"regexp"
 	"time"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/chatdm/chatdm/bench/internal/report"
 )
 
 // plotted are the runs in the plot, a panel for each. What is drawn differs in
@@ -28,27 +25,12 @@ var (
 )
 
 const (
-	plotWidth  = 860
-	plotHeight = 640
-	legendTop  = 34 // the height of the legend's line
+	legendTop = 34 // the height of the legend's line
 )
 
-// The SVG names a family whose letters are as wide everywhere as those that
-// the layout was computed with.
-const families = "Arial, Helvetica, Liberation Sans, sans-serif"
-
-var familyPattern = regexp.MustCompile(`font-family:[^;"]*`)
-
-func sans(size vg.Length) font.Font {
-	return font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
-}
-
-// drawPlot writes calls against time as an SVG.
-func drawPlot(file string, r *results) error {
-	canvas := vgsvg.New(vg.Points(plotWidth), vg.Points(plotHeight))
-	dc := draw.New(canvas)
-	dc.FillPolygon(color.White, []vg.Point{dc.Min, {X: dc.Max.X, Y: dc.Min.Y}, dc.Max, {X: dc.Min.X, Y: dc.Max.Y}})
-	legend(draw.Crop(dc, 0, 0, plotHeight-legendTop, 0))
+// plot draws calls against time.
+func (r *results) plot(dc draw.Canvas) {
+	legend(draw.Crop(dc, 0, 0, report.PlotHeight-legendTop, 0))
 	var panels [][]*plot.Plot
 	for i, name := range plotted {
 		if i%2 == 0 {
@@ -63,16 +45,11 @@ func drawPlot(file string, r *results) error {
 			panels[i][j].Draw(tiles[i][j])
 		}
 	}
-	var svg bytes.Buffer
-	if _, err := canvas.WriteTo(&svg); err != nil {
-		return err
-	}
-	return os.WriteFile(file, familyPattern.ReplaceAll(svg.Bytes(), []byte("font-family:"+families)), 0o644)
 }
 
 // legend says on one line what the panels have in common.
 func legend(c draw.Canvas) {
-	style := text.Style{Color: color.Black, Font: sans(13), YAlign: text.YCenter, Handler: plot.DefaultTextHandler}
+	style := text.Style{Color: color.Black, Font: report.Sans(13), YAlign: text.YCenter, Handler: plot.DefaultTextHandler}
 	y := (c.Min.Y + c.Max.Y) / 2
 	x := c.Min.X + 50
 	for _, entry := range []struct {
@@ -93,11 +70,11 @@ func legend(c draw.Canvas) {
 func panel(t *timed, length time.Duration) *plot.Plot {
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("%s: %d done, %d refused", t.name, len(t.done), len(t.refused))
-	p.Title.TextStyle.Font = sans(13)
+	p.Title.TextStyle.Font = report.Sans(13)
 	p.Title.Padding = 8
 	p.X.Label.Text, p.Y.Label.Text = "minutes", "closes"
-	p.X.Label.TextStyle.Font, p.Y.Label.TextStyle.Font = sans(11), sans(11)
-	p.X.Tick.Label.Font, p.Y.Tick.Label.Font = sans(11), sans(11)
+	p.X.Label.TextStyle.Font, p.Y.Label.TextStyle.Font = report.Sans(11), report.Sans(11)
+	p.X.Tick.Label.Font, p.Y.Tick.Label.Font = report.Sans(11), report.Sans(11)
 	grid := plotter.NewGrid()
 	grid.Vertical.Width = 0
 	grid.Horizontal.Color = color.Gray{0xe4}
@@ -164,7 +141,7 @@ func addRefusals(p *plot.Plot, t *timed) {
 	}
 	labels.Offset = vg.Point{X: 6, Y: -14}
 	for i := range labels.TextStyle {
-		labels.TextStyle[i].Font = sans(10)
+		labels.TextStyle[i].Font = report.Sans(10)
 	}
 	p.Add(marks, labels)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	_ "embed"
 	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -40,18 +39,6 @@ type results struct {
 var pageText string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageText))
-
-// page is the Markdown of docs/scaling.md, or the part of it that was measured
-// and computed.
-func (r *results) page(whole bool) (string, error) {
-	var b strings.Builder
-	name := "figures"
-	if whole {
-		name = "page"
-	}
-	err := pageTemplate.ExecuteTemplate(&b, name, r)
-	return strings.TrimSpace(b.String()) + "\n", err
-}
 
 // english sets thousands apart.
 var english = message.NewPrinter(language.English)
@@ -308,13 +295,4 @@ func (r *results) Machine() string {
 	}
 	return fmt.Sprintf("%s, %s/%s, %d cores, Redis %s, slack-go %s, load average %s at the beginning",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), r.redisVersion, slackGo, r.load)
-}
-
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	fields := strings.Fields(string(text))
-	if err != nil || len(fields) == 0 {
-		return "unknown"
-	}
-	return fields[0]
 }

@@ -3,8 +3,8 @@
 // the release may no longer compile and CHANGELOG.md does not say so: where the
 // section of what is unreleased has no "### Breaking" that names the symbol.
 //
-//	go -C tools run ./api            # compares
-//	go -C tools run ./api -record    # records, on the day of a release
+//	GOWORK=off go -C tools run ./api            # compares
+//	GOWORK=off go -C tools run ./api -record    # records, on the day of a release
 //
 // The record is what the compiler writes of a package's types, without the
 // places of the source. A Go too new to read it is no loss: record it again from

@@ -2,7 +2,7 @@
 // this clone that users import, as they would be released at a version: so that
 // what a user types can be tried before the tags are there.
 //
-//	go -C tools run ./proxy -to DIR -version v0.1.0
+//	GOWORK=off go -C tools run ./proxy -to DIR -version v0.1.0
 package main
 
 import (

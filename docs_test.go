@@ -225,7 +225,7 @@ is sent again for all.
 	b.WriteString(`
 Slack counts by method, workspace and app: [rate limits](https://docs.slack.dev/apis/web-api/rate-limits).
 A Rocket.Chat server can be set up to allow more or fewer calls, and does not
-limit its administrators. What each method answers where it refuses is in
+limit its administrators, bots and apps. What each method answers where it refuses is in
 [errors.md](errors.md).
 `)
 	return b.String()

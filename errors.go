@@ -176,8 +176,8 @@ func (e *Error) LogValue() slog.Value {
 // have had its effect, and which was not repeated because that could do harm:
 // [Client.Call], and the deletion of a room and a login on Rocket.Chat. So it is
 // where the answer was lost or cut off, where the server or a proxy failed (any
-// 5xx), where the answer is none of the API's, where it does not fit the result,
-// and where the context ended meanwhile. Find out what became of the call before
+// 5xx without a code), where a success is none of the API's or does not fit the
+// result, and where the context ended meanwhile. Find out what became of the call before
 // you make it again.
 var ErrEffectUnknown = engine.ErrEffectUnknown
 
@@ -198,8 +198,8 @@ const (
 	// KindInvalidRequest is input that was refused, mostly before anything was
 	// sent. Sending it again changes nothing: mend the caller.
 	KindInvalidRequest Kind = engine.InvalidRequest
-	// KindUnauthenticated is a credential that is missing, wrong, expired or
-	// revoked. No call will work until there is a new one.
+	// KindUnauthenticated is a credential that the server refuses: it is wrong,
+	// expired or revoked. No call will work until there is a new one.
 	KindUnauthenticated Kind = "unauthenticated"
 	// KindPermissionDenied is a credential that may not do this: a missing scope,
 	// a restriction of the workspace, somebody else's conversation. Tell whoever

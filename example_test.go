@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"time"
 
@@ -211,18 +212,18 @@ func ExampleError() {
 		switch {
 		case err == nil:
 			return "go on"
-		case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.ErrUserDisabled), errors.Is(err, chatdm.ErrUserNotVisible),
-			errors.Is(err, chatdm.ErrCannotDMBot), errors.Is(err, chatdm.ErrInvalidUserCombination), errors.Is(err, chatdm.ErrUserDoesNotOwnChannel):
-			return "take this user or conversation off the list"
 		case errors.Is(err, chatdm.ErrEffectUnknown):
 			// Of Call, and of Rocket.Chat's Delete and Login.
 			return "the answer was lost: look whether it was done before you call again"
+		case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.ErrUserDisabled), errors.Is(err, chatdm.ErrUserNotVisible),
+			errors.Is(err, chatdm.ErrCannotDMBot), errors.Is(err, chatdm.ErrInvalidUserCombination), errors.Is(err, chatdm.ErrUserDoesNotOwnChannel):
+			return "take this user or conversation off the list"
 		case errors.Is(err, chatdm.KindRateLimited):
 			return fmt.Sprint("come back in ", e.RetryAfter) // 0 where the server did not say
 		case errors.Is(err, chatdm.KindUnavailable):
 			return "their side, the network or the limiter, after the retries: come back later"
 		case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
-			return fmt.Sprint("tell the operator: ", e.Code, " ", e.Needed) // with missing_scope the scopes, of which one will do
+			return fmt.Sprint("tell the operator: ", e.Code, " ", e.Needed) // with missing_scope; a group wants mpim:write
 		case errors.Is(err, chatdm.KindCanceled):
 			return "your own context ended"
 		default:
@@ -249,6 +250,43 @@ func ExampleError() {
 	// take this user or conversation off the list
 	// their side, the network or the limiter, after the retries: come back later
 	// come back in 1m0s
+}
+
+// A message whose answer was lost is posted again only when it is not there. Let
+// some time pass before that look: the request may still be on its way.
+func Example_lostAnswer() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	const text = "The build is green."
+	posted := func() (bool, error) {
+		var history struct{ Messages []struct{ Text string } }
+		_, err := client.Call(ctx, "conversations.history", url.Values{"channel": {dm.Channel.ID}, "limit": {"20"}}, &history)
+		for _, m := range history.Messages {
+			if m.Text == text {
+				return true, err
+			}
+		}
+		return false, err
+	}
+
+	slack.Fail("chat.postMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	_, err = client.Call(ctx, "chat.postMessage", url.Values{"channel": {dm.Channel.ID}, "text": {text}}, nil)
+	if errors.Is(err, chatdm.ErrEffectUnknown) {
+		fmt.Println("the answer was lost")
+		fmt.Println(posted())
+	}
+	fmt.Println(len(slack.Messages(dm.Channel.ID)), "message")
+	// Output:
+	// the answer was lost
+	// true <nil>
+	// 1 message
 }
 
 func ExampleError_Error() {

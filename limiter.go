@@ -60,8 +60,8 @@ type Tier struct {
 	// PerMinute is how many calls fit into a minute. Zero means that the method
 	// is not paced.
 	PerMinute int
-	// Burst is how many of them may come at once after a time of rest: a fifth of
-	// PerMinute where it is zero.
+	// Burst is how many of these may come at once after a time of rest: a fifth of
+	// PerMinute where it is zero, and never more than PerMinute.
 	Burst int
 }
 

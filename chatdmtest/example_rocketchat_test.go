@@ -158,3 +158,20 @@ func ExampleRocketChat_Requests() {
 	// 200 {"room":{"t":"d","rid":"U0ALICE01chatdmtestMember1","usernames":["alice","member"],"_id":"U0ALICE01chatdmtestMember1"},"success":true}
 	// POST /api/v1/dm.create dm.create 200 {"username":"alice"}
 }
+
+func ExampleRocketChat_Messages() {
+	chat := chatdmtest.NewRocketChat()
+	defer chat.Close()
+	asMember(chat, "im.create", `{"username":"alice"}`)
+
+	// The answer gets lost, and the message does not.
+	chat.Fail("chat.postMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	asMember(chat, "chat.postMessage", `{"roomId":"U0ALICE01chatdmtestMember1","text":"Hello."}`)
+	for _, m := range chat.Messages("U0ALICE01chatdmtestMember1") {
+		fmt.Println(m.User, m.Text)
+	}
+	// Output:
+	// 200 {"room":{"t":"d","rid":"U0ALICE01chatdmtestMember1","usernames":["alice","member"],"_id":"U0ALICE01chatdmtestMember1"},"success":true}
+	// no answer
+	// chatdmtestMember1 Hello.
+}

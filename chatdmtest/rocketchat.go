@@ -69,8 +69,9 @@ func Generation(g RocketChatGeneration) Option {
 // # Endpoints
 //
 // It knows im.create, im.open, im.close and im.delete under /api/v1/; login and
-// logout; and, so that generic calls have something to reach, im.list and me,
-// which are GETs. Every im.* is a dm.* as well. A body is a JSON object, or a
+// logout; and, so that a bot can say something and generic calls have something
+// to reach, chat.postMessage with a roomId or a channel and a text, and im.history,
+// im.list and me, which are GETs. Every im.* is a dm.* as well. A body is a JSON object, or a
 // form. X-Auth-Token and X-User-Id say who calls.
 //
 // A request is checked in this order: scripted faults, path and verb, that the
@@ -152,12 +153,13 @@ type RocketChat struct {
 
 	generation RocketChatGeneration
 
-	stateMu sync.Mutex // guards what follows
-	users   map[string]RocketChatUser
-	tokens  map[string]string // the ids of the users who have logged in
-	rooms   []*rocketChatRoom // as created
-	logins  int               // makes tokens
-	created int               // makes ids of rooms
+	stateMu  sync.Mutex // guards what follows
+	users    map[string]RocketChatUser
+	tokens   map[string]string // the ids of the users who have logged in
+	rooms    []*rocketChatRoom // as created
+	logins   int               // makes tokens
+	created  int               // makes ids of rooms
+	messages int               // makes ids of messages
 }
 
 // A RocketChatUser is someone who can be written to, and who can call the API
@@ -249,6 +251,20 @@ func (r *RocketChat) AddRoom(room RocketChatRoom) {
 	}
 }
 
+// Messages returns what was posted in a room, the oldest first; nil where nothing
+// was, and where there is no such room.
+func (r *RocketChat) Messages(roomID string) []Message {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	var posted []Message
+	if room := r.room(roomID); room != nil {
+		for _, m := range room.posted {
+			posted = append(posted, Message{User: m.U.ID, Text: m.Msg, ID: m.ID})
+		}
+	}
+	return posted
+}
+
 // since reports whether the server is of a generation or newer.
 func (r *RocketChat) since(g RocketChatGeneration) bool {
 	return slices.Index(rocketChatGenerations, r.generation) >= slices.Index(rocketChatGenerations, g)
@@ -271,14 +287,16 @@ type rocketChatEndpoint struct {
 }
 
 var rocketChatEndpoints = map[string]rocketChatEndpoint{
-	"im.create": {verb: "POST", run: (*RocketChat).imCreate, schema: createShapes, checked: RocketChat4},
-	"im.open":   {verb: "POST", run: (*RocketChat).imOpen, schema: roomShapes, checked: RocketChat8},
-	"im.close":  {verb: "POST", run: (*RocketChat).imClose, schema: roomShapes, checked: RocketChat8},
-	"im.delete": {verb: "POST", run: (*RocketChat).imDelete, schema: deleteShapes, checked: RocketChat4},
-	"im.list":   {verb: "GET", run: (*RocketChat).imList},
-	"login":     {verb: "POST", run: (*RocketChat).login, public: true},
-	"logout":    {verb: "POST", run: (*RocketChat).logout},
-	"me":        {verb: "GET", run: (*RocketChat).me},
+	"im.create":        {verb: "POST", run: (*RocketChat).imCreate, schema: createShapes, checked: RocketChat4},
+	"im.open":          {verb: "POST", run: (*RocketChat).imOpen, schema: roomShapes, checked: RocketChat8},
+	"im.close":         {verb: "POST", run: (*RocketChat).imClose, schema: roomShapes, checked: RocketChat8},
+	"im.delete":        {verb: "POST", run: (*RocketChat).imDelete, schema: deleteShapes, checked: RocketChat4},
+	"im.history":       {verb: "GET", run: (*RocketChat).imHistory},
+	"im.list":          {verb: "GET", run: (*RocketChat).imList},
+	"chat.postMessage": {verb: "POST", run: (*RocketChat).postMessage},
+	"login":            {verb: "POST", run: (*RocketChat).login, public: true},
+	"logout":           {verb: "POST", run: (*RocketChat).logout},
+	"me":               {verb: "GET", run: (*RocketChat).me},
 }
 
 // endpoint finds an endpoint by either of its names.

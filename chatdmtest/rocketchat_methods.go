@@ -15,6 +15,7 @@ type rocketChatRoom struct {
 	RocketChatRoom
 	open    map[string]bool // by member
 	created time.Time
+	posted  []rocketChatMessage
 }
 
 func newRocketChatRoom(room RocketChatRoom) *rocketChatRoom {
@@ -271,6 +272,44 @@ func (r *RocketChat) accessible(c *rocketChatCall, noRoom *rocketChatError) (*ro
 		return nil, documented("invalid-channel")
 	}
 	return room, nil
+}
+
+// postMessage posts to a room by its id, or to "@username".
+func (r *RocketChat) postMessage(c *rocketChatCall) (any, *rocketChatError) {
+	room, refused := r.find(c, cmp.Or(c.text("roomId"), c.text("channel")))
+	if refused != nil {
+		return nil, refused
+	}
+	if !room.has(c.caller.ID) {
+		return nil, &rocketChatError{code: "error-not-allowed", reason: "Not allowed"}
+	}
+	r.messages++
+	now := time.Now().UTC()
+	m := rocketChatMessage{
+		ID: fmt.Sprintf("chatdmtestMsg%04d", r.messages), RID: room.ID, Msg: c.text("text"),
+		TS: now.Format("2006-01-02T15:04:05.000Z"), U: rocketChatAuthor{c.caller.ID, c.caller.Username},
+	}
+	room.posted = append(room.posted, m)
+	for _, member := range room.Members {
+		room.open[member] = true
+	}
+	return rocketChatPosted{TS: now.UnixMilli(), Channel: room.ID, Message: m, Success: true}, nil
+}
+
+// imHistory gives the newest messages of a direct message.
+func (r *RocketChat) imHistory(c *rocketChatCall) (any, *rocketChatError) {
+	query := c.http.URL.Query()
+	room := r.room(query.Get("roomId"))
+	if room == nil || room.Type != "d" || !room.has(c.caller.ID) {
+		return nil, documented("invalid-channel")
+	}
+	page := rocketChatHistory{Messages: []rocketChatMessage{}, Success: true}
+	for _, m := range slices.Backward(room.posted) {
+		if len(page.Messages) < number(query, "count", 20) {
+			page.Messages = append(page.Messages, m)
+		}
+	}
+	return page, nil
 }
 
 // imList lists the caller's direct messages, open and closed.

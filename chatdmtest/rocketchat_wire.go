@@ -117,6 +117,31 @@ type (
 		Success bool `json:"success"`
 	}
 
+	rocketChatAuthor struct {
+		ID       string `json:"_id"`
+		Username string `json:"username"`
+	}
+
+	rocketChatMessage struct {
+		ID  string           `json:"_id"`
+		RID string           `json:"rid"`
+		Msg string           `json:"msg"`
+		TS  string           `json:"ts"`
+		U   rocketChatAuthor `json:"u"`
+	}
+
+	rocketChatPosted struct {
+		TS      int64             `json:"ts"` // milliseconds
+		Channel string            `json:"channel"`
+		Message rocketChatMessage `json:"message"`
+		Success bool              `json:"success"`
+	}
+
+	rocketChatHistory struct {
+		Messages []rocketChatMessage `json:"messages"`
+		Success  bool                `json:"success"`
+	}
+
 	rocketChatFailure struct {
 		Success   bool               `json:"success"`
 		Error     string             `json:"error"`

@@ -46,8 +46,9 @@ const (
 //
 // It knows im.open, im.close, conversations.open, conversations.close and
 // conversations.list; and, so that a bot can say something and generic calls
-// have something to reach, auth.test, api.test and a chat.postMessage that needs
-// a channel and a text. Others are an unknown_method. A method takes a POST with
+// have something to reach, auth.test, api.test, a chat.postMessage that needs
+// a channel and a text, and a conversations.history of one page, the newest
+// messages first. Others are an unknown_method. A method takes a POST with
 // a form, or with JSON (all but im.open), or a GET; arguments in the query of a
 // POST count where its body has none of that name. A token in the query never
 // counts.
@@ -222,9 +223,9 @@ func (s *Slack) AddChannel(c Channel) {
 
 // A Message is what chat.postMessage has posted.
 type Message struct {
-	User string // its author
+	User string // the id of its author
 	Text string
-	TS   string // its timestamp, which is its id
+	ID   string // on Slack its timestamp, "1700000000.000001"; on Rocket.Chat its _id
 }
 
 // Messages returns what was posted in a conversation, the oldest first; nil where
@@ -233,10 +234,13 @@ type Message struct {
 func (s *Slack) Messages(channel string) []Message {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
+	var posted []Message
 	if v := s.byID[channel]; v != nil {
-		return slices.Clone(v.messages)
+		for _, m := range v.messages {
+			posted = append(posted, Message{User: m.User, Text: m.Text, ID: m.TS})
+		}
 	}
-	return nil
+	return posted
 }
 
 // RetireIM retires im.*, or brings them back, while the server runs. See [RetiredIM].
@@ -265,14 +269,15 @@ type slackMethod struct {
 }
 
 var slackMethods = map[string]slackMethod{
-	"api.test":            {run: (*Slack).apiTest, nested: true, public: true},
-	"auth.test":           {run: (*Slack).authTest},
-	"chat.postMessage":    {run: (*Slack).postMessage, nested: true, accepts: []string{"chat:write"}},
-	"conversations.close": {run: (*Slack).conversationsClose, accepts: writeScopes, lacks: (*Slack).closeLacks},
-	"conversations.list":  {run: (*Slack).conversationsList, accepts: readScopes, lacks: (*Slack).listLacks},
-	"conversations.open":  {run: (*Slack).conversationsOpen, accepts: writeScopes, lacks: (*Slack).openLacks},
-	"im.close":            {run: (*Slack).imClose, accepts: []string{"im:write"}},
-	"im.open":             {run: (*Slack).imOpen, accepts: []string{"im:write"}, noJSON: true},
+	"api.test":              {run: (*Slack).apiTest, nested: true, public: true},
+	"auth.test":             {run: (*Slack).authTest},
+	"chat.postMessage":      {run: (*Slack).postMessage, nested: true, accepts: []string{"chat:write"}},
+	"conversations.close":   {run: (*Slack).conversationsClose, accepts: writeScopes, lacks: (*Slack).closeLacks},
+	"conversations.history": {run: (*Slack).conversationsHistory, accepts: historyScopes},
+	"conversations.list":    {run: (*Slack).conversationsList, accepts: readScopes, lacks: (*Slack).listLacks},
+	"conversations.open":    {run: (*Slack).conversationsOpen, accepts: writeScopes, lacks: (*Slack).openLacks},
+	"im.close":              {run: (*Slack).imClose, accepts: []string{"im:write"}},
+	"im.open":               {run: (*Slack).imOpen, accepts: []string{"im:write"}, noJSON: true},
 }
 
 // respond implements platform.

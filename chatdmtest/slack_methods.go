@@ -35,9 +35,10 @@ var kindScopes = map[kind]struct{ write, read []string }{
 }
 
 var (
-	writeScopes = []string{"channels:write", "groups:write", "mpim:write", "im:write"}
-	readScopes  = []string{"channels:read", "groups:read", "mpim:read", "im:read"}
-	allScopes   = slices.Concat(writeScopes, []string{"channels:manage", "chat:write"}, readScopes)
+	writeScopes   = []string{"channels:write", "groups:write", "mpim:write", "im:write"}
+	historyScopes = []string{"channels:history", "groups:history", "mpim:history", "im:history"}
+	readScopes    = []string{"channels:read", "groups:read", "mpim:read", "im:read"}
+	allScopes     = slices.Concat(writeScopes, []string{"channels:manage", "chat:write"}, readScopes, historyScopes)
 )
 
 func (t Token) granted() []string {
@@ -69,7 +70,7 @@ type conversation struct {
 	archived bool
 	created  time.Time
 	updated  time.Time
-	messages []Message
+	messages []*slackMessage // as posted
 	latest   *slackMessage
 	open     map[string]bool   // by member
 	lastRead map[string]string // by member
@@ -472,6 +473,34 @@ func (s *Slack) apiTest(c *slackCall) slackReply {
 	return slackReply{Error: c.args["error"], Args: c.args}
 }
 
+// conversationsHistory gives the newest messages, as many as the limit says.
+func (s *Slack) conversationsHistory(c *slackCall) slackReply {
+	id, given := c.args["channel"]
+	if !given {
+		return missingArgument("channel")
+	}
+	limit := 100
+	if text := c.args["limit"]; text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > 999 {
+			return slackReply{Error: "invalid_limit"}
+		}
+	}
+	v := s.visible(c, id)
+	switch {
+	case v == nil:
+		return slackReply{Error: "channel_not_found"}
+	case !v.has(c.caller.ID):
+		return slackReply{Error: "not_in_channel"}
+	}
+	newest := v.messages[max(0, len(v.messages)-limit):]
+	reply := slackReply{Messages: make([]*slackMessage, 0, len(newest)), HasMore: len(newest) < len(v.messages)}
+	for _, m := range slices.Backward(newest) {
+		reply.Messages = append(reply.Messages, m)
+	}
+	return reply
+}
+
 func (s *Slack) postMessage(c *slackCall) slackReply {
 	id, given := c.args["channel"]
 	if !given {
@@ -498,7 +527,7 @@ func (s *Slack) postMessage(c *slackCall) slackReply {
 		TS:   fmt.Sprintf("%d.%06d", now.Unix(), s.messages), // counted, not timed: unique
 	}
 	v.latest, v.updated = m, now
-	v.messages = append(v.messages, Message{User: m.User, Text: m.Text, TS: m.TS})
+	v.messages = append(v.messages, m)
 	for _, member := range v.members {
 		v.setOpen(member, true)
 		if member == c.caller.ID {

@@ -18,6 +18,8 @@ type slackReply struct {
 	Channels       []any             `json:"channels,omitzero"` // of conversations.list; empty is not absent
 	TS             string            `json:"ts,omitempty"`      // of chat.postMessage
 	Message        *slackMessage     `json:"message,omitempty"` // of chat.postMessage
+	Messages       []*slackMessage   `json:"messages,omitzero"` // of conversations.history; empty is not absent
+	HasMore        bool              `json:"has_more,omitempty"`
 	*slackIdentity                   // of auth.test
 	Args           map[string]string `json:"args,omitempty"` // of api.test
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 
 	"github.com/chatdm/chatdm"
@@ -175,17 +176,28 @@ func ExampleClient_Call() {
 	server, client := newExample()
 	defer server.Close()
 
-	var me struct {
-		Username string `json:"username"`
-	}
-	meta, err := client.Call(context.Background(), http.MethodGet, "me", nil, &me)
+	ctx := context.Background()
+	created, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"alice"}})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(meta.StatusCode, me.Username)
+	message := map[string]string{"roomId": created.Room.ID, "text": "The build is green."}
+	if _, err := client.Call(ctx, http.MethodPost, "chat.postMessage", message, nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	var history struct {
+		Messages []struct{ Msg string }
+	}
+	meta, err := client.Call(ctx, http.MethodGet, "im.history", url.Values{"roomId": {created.Room.ID}}, &history)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(meta.StatusCode, history.Messages[0].Msg)
 	// Output:
-	// 200 admin
+	// 200 The build is green.
 }
 
 func ExampleClient_String() {

@@ -277,8 +277,8 @@ func (x *exchange) coded(a engine.Answer, code Code) engine.Verdict {
 	known, ok := catalogue[code]
 	if !ok {
 		known.kind = KindUnknown
-		if engine.Transient(a.Status) {
-			known.outcome = engine.Unknown
+		if a.Status >= 500 { // a gateway may have codes of its own
+			known.outcome = engine.Unreadable(a.Status)
 		}
 		code = Code(x.client.engine.Scrub(string(code)))
 	}

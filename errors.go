@@ -176,8 +176,10 @@ func (e *Error) LogValue() slog.Value {
 // have had its effect, and which was not repeated because that could do harm:
 // [Client.Call], and the deletion of a room and a login on Rocket.Chat. So it is
 // where the answer was lost or cut off, where the server or a proxy failed (any
-// 5xx without a code), where a success is none of the API's or does not fit the
-// result, and where the context ended meanwhile. Find out what became of the call before
+// 5xx without a code that is known), where a success is none of the API's or does
+// not fit the result, and where the context ended meanwhile. HTML with a 200 is
+// [KindUnsupported] on Rocket.Chat, and not this: a server without the endpoint
+// answers so. Find out what became of the call before
 // you make it again.
 var ErrEffectUnknown = engine.ErrEffectUnknown
 

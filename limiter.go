@@ -175,7 +175,7 @@ type pace struct {
 	bucket *rate.Limiter
 
 	mu      sync.Mutex
-	waiting int         // for the turn, and the one who has it
+	waiting int         // for the turn
 	recent  []time.Time // when the last calls were admitted, the oldest at next
 	next    int
 	until   time.Time // refused by the server until then
@@ -201,15 +201,15 @@ func (p *pace) wait(ctx context.Context, key string) error {
 	if err := p.enter(ctx, key); err != nil {
 		return err
 	}
-	defer p.leave()
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
 	case <-ctx.Done():
+		p.leave(nil)
 		return ctx.Err()
 	}
 	start := time.Now()
-	token := p.bucket.ReserveN(start, 1)
+	token := p.leave(&start)
 	free := start.Add(token.DelayFrom(start)) // of the bucket
 	left := p.bucket.TokensAt(free)
 	for {
@@ -244,7 +244,7 @@ func (p *pace) wait(ctx context.Context, key string) error {
 func (p *pace) enter(ctx context.Context, key string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ahead := float64(p.waiting+1) - max(0, p.bucket.Tokens())
+	ahead := float64(p.waiting+1) - p.bucket.Tokens() // which has gone below zero for who has the turn
 	least := time.Duration(ahead / float64(p.bucket.Limit()) * float64(time.Second))
 	if err := pastDeadline(ctx, key, max(least, time.Until(p.until))); err != nil {
 		return err
@@ -253,10 +253,15 @@ func (p *pace) enter(ctx context.Context, key string) error {
 	return nil
 }
 
-func (p *pace) leave() {
+// leave leaves the queue, with a token for who has the turn.
+func (p *pace) leave(now *time.Time) *rate.Reservation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting--
+	if now == nil {
+		return nil
+	}
+	return p.bucket.ReserveN(*now, 1)
 }
 
 // earliest is when a call may be sent that its token allows at that time.

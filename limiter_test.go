@@ -138,6 +138,21 @@ func TestTierLimiterDeadlines(t *testing.T) {
 			t.Errorf("waited %v behind nobody", waited)
 		}
 
+		// The one who has the turn is not counted twice: behind him it takes six
+		// seconds, of which nearly three are over.
+		time.Sleep(10 * time.Minute)
+		admissions(t, l, closeKey, 4) // the burst
+		wg.Go(func() { _ = l.Wait(t.Context(), closeKey) })
+		time.Sleep(2900 * time.Millisecond)
+		inTime, cancelInTime := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancelInTime()
+		if err := l.Wait(inTime, closeKey); err != nil {
+			t.Errorf("due in 3.1 s, with 5 s left: %v", err)
+		}
+		wg.Wait()
+		time.Sleep(10 * time.Minute)
+		admissions(t, l, closeKey, 5)
+
 		// The window, and not only the bucket, can be past a deadline.
 		admissions(t, l, closeKey, 15)
 		refuse(5 * time.Second)

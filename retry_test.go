@@ -145,6 +145,7 @@ func TestRetryContract(t *testing.T) {
 		{"504", answer(504, `{"ok":true}`), true, false, false, []error{chatdm.KindUnavailable}},
 		{"503 with a code", answer(503, `{"ok":false,"error":"invalid_auth"}`), false, false, false, []error{chatdm.ErrInvalidAuth}},
 		{"503 with a new code", answer(503, `{"ok":false,"error":"new"}`), true, false, false, []error{chatdm.Code("new"), chatdm.KindUnknown}},
+		{"524 with a new code", answer(524, `{"ok":false,"error":"new"}`), false, false, true, []error{chatdm.Code("new"), chatdm.KindUnknown}},
 		{"JSON cut off", cut, true, false, false, []error{chatdm.KindUnexpectedResponse}},
 		{"internal_error", coded("internal_error"), true, false, false, []error{chatdm.ErrInternalError, chatdm.KindUnavailable}},
 		{"fatal_error", coded("fatal_error"), true, false, false, []error{chatdm.ErrFatalError, chatdm.KindUnavailable}},

@@ -24,8 +24,8 @@
 //
 // A turn is a time on Redis's clock: the clocks of the machines do not matter,
 // and busy processes come one after the other. The turn of a caller who leaves
-// goes to the next one of its process; if none comes in time, one call fewer is
-// sent.
+// goes to the next one of its process; if none comes in time, some calls fewer are
+// sent, a burst at most.
 //
 // A method has two keys, one of them with an entry for each call of the last
 // minute. Both have one hash tag, for Redis Cluster, and both expire. It needs

@@ -69,14 +69,13 @@ if id ~= '' then
 			local won = math.min(1, (now - slowed) / recovery)
 			allowed = math.max(1, math.floor(calls * (kept + (1 - kept) * won)))
 		end
-		local free = math.max(now, tat - (burst - 1) * step)
+		-- When the bucket has a token: first come, first served.
+		local before = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2] or 0)
+		local free = math.max(now, before, tat - (burst - 1) * step)
 		at = math.max(free, pause)
 		-- The call that leaves the window last of as many as are allowed in it.
 		local last = redis.call('ZREVRANGE', log, allowed - 1, allowed - 1, 'WITHSCORES')[2]
 		if last then at = math.max(at, tonumber(last) + window) end
-		-- First come, first served.
-		last = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2]
-		if last then at = math.max(at, tonumber(last)) end
 		if patience < 0 or at - now <= patience then
 			redis.call('ZADD', log, int(at), id)
 			-- While something else holds the call back, the bucket stands still: else

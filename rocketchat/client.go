@@ -232,8 +232,8 @@ func (x *exchange) Judge(a engine.Answer) engine.Verdict {
 		switch {
 		case code == ErrTooManyRequests: // with another status, behind a proxy
 			v.Outcome = engine.Refused
-		case engine.Transient(a.Status):
-			v.Outcome = engine.Unknown
+		case a.Status >= 500: // a gateway may have codes of its own
+			v.Outcome = engine.Unreadable(a.Status)
 		}
 		return v
 	case a.Status >= 500:

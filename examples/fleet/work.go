@@ -29,7 +29,8 @@ const (
 	alreadyClosed = "already closed"
 	// It was closed already, and an earlier delivery had failed, which may have
 	// closed it. (Where a call has more than one attempt, Meta.LostAnswers says that
-	// of those.)
+	// of those.) A delivery that was given back when its worker stopped does not
+	// count: after one, "already closed" may be the fleet's own doing.
 	closedEarlier = "closed by an earlier try"
 )
 
@@ -109,7 +110,8 @@ func (w *worker) close(ctx context.Context, t *asynq.Task) error {
 	switch {
 	case err == nil:
 	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindInvalidRequest),
-		errors.Is(err, chatdm.ErrUserDoesNotOwnChannel), errors.Is(err, chatdm.ErrMethodNotSupportedForChannelType):
+		errors.Is(err, chatdm.ErrUserDoesNotOwnChannel), errors.Is(err, chatdm.ErrMethodNotSupportedForChannelType),
+		errors.Is(err, chatdm.ErrAccessDenied), errors.Is(err, chatdm.ErrNotPermitted):
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry) // this conversation only
 	case refused(err):
 		w.stop(fmt.Errorf("%w: %w", errRefused, err))

@@ -179,9 +179,9 @@ func (c *call) pace(limiter Limiter) *Failure {
 	return &Failure{Kind: Unavailable, Err: fmt.Errorf("limiter: %w", err)}
 }
 
-// Transient tells of the statuses of a server in trouble, whose answer says
+// transient tells of the statuses of a server in trouble, whose answer says
 // nothing of what became of the request.
-func Transient(status int) bool {
+func transient(status int) bool {
 	switch status {
 	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
@@ -194,7 +194,7 @@ func Transient(status int) bool {
 // a success.
 func Unreadable(status int) Outcome {
 	switch {
-	case Transient(status):
+	case transient(status):
 		return Unknown
 	case status < 300, status >= 500, status == http.StatusRequestTimeout:
 		return Doubtful

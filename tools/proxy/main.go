@@ -26,6 +26,10 @@ func main() {
 	to := flag.String("to", "", "the `folder` of the proxy")
 	version := flag.String("version", "", "the version of all modules")
 	flag.Parse()
+	if *to == "" || *version == "" {
+		flag.Usage()
+		os.Exit(2)
+	}
 	for dir, path := range released {
 		if err := write(filepath.Join(*from, dir), *to, module.Version{Path: path, Version: *version}); err != nil {
 			fmt.Fprintln(os.Stderr, "proxy:", err)

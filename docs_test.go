@@ -114,7 +114,7 @@ func TestCodeInDocs(t *testing.T) {
 	ci := regexp.MustCompile(`(?m)^\s*#.*$`).ReplaceAllString(read(t, ".ci/run"), "")
 	code, commands := 0, 0
 	fence := regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
-	inline := regexp.MustCompile("`(go run \\./[\\w/]+)")
+	inline := regexp.MustCompile("`(go run \\./[\\w/]+|go (?:-C|test) [^`]+)")
 	for _, page := range pages {
 		text := read(t, page)
 		for _, block := range fence.FindAllStringSubmatch(text, -1) {

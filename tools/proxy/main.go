@@ -1,6 +1,6 @@
-// Command proxy writes a module proxy for GOPROXY=file://… with the modules of
-// this clone that users import, as they would be released at a version: so that
-// what a user types can be tried before the tags are there.
+// Command proxy writes a module proxy, as a folder for a file:// URL, with those
+// modules of this clone that users import, as they would be released at a version:
+// so that what a user types can be tried before the tags are there.
 //
 //	GOWORK=off go -C tools run ./proxy -to DIR -version v0.1.0
 package main

@@ -205,11 +205,11 @@ func (p *pace) wait(ctx context.Context, key string) error {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
 	case <-ctx.Done():
-		p.leave(nil)
+		p.leave()
 		return ctx.Err()
 	}
 	start := time.Now()
-	token := p.leave(&start)
+	token := p.reserve(start)
 	free := start.Add(token.DelayFrom(start)) // of the bucket
 	left := p.bucket.TokensAt(free)
 	for {
@@ -253,15 +253,18 @@ func (p *pace) enter(ctx context.Context, key string) error {
 	return nil
 }
 
-// leave leaves the queue, with a token for who has the turn.
-func (p *pace) leave(now *time.Time) *rate.Reservation {
+func (p *pace) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting--
-	if now == nil {
-		return nil
-	}
-	return p.bucket.ReserveN(*now, 1)
+}
+
+// reserve is for who has the turn: a token, in place of one in the queue.
+func (p *pace) reserve(now time.Time) *rate.Reservation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting--
+	return p.bucket.ReserveN(now, 1)
 }
 
 // earliest is when a call may be sent that its token allows at that time.

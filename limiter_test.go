@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -257,6 +258,22 @@ func TestSweepWithTierLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took, refused := sweep(t)
 		t.Logf("no limiter: %v, %d refused", took, refused)
+	})
+}
+
+// TestLimiterErrorText: what the limiter says, the client does not say again.
+func TestLimiterErrorText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := chatdm.NewTierLimiter()
+		admissions(t, l, closeKey, 4) // the burst
+		client := newClient(t, newScript(), chatdm.WithLimiter(l))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := client.Conversations.Close(ctx, "D1")
+		e := wantError(t, err, chatdm.KindRateLimited, context.DeadlineExceeded)
+		if n := strings.Count(err.Error(), "too many calls"); n != 1 || e.RetryAfter != 3*time.Second || e.Attempts != 0 {
+			t.Errorf("%+v, and says it %d times: %v", e, n, err)
+		}
 	})
 }
 

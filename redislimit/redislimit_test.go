@@ -294,6 +294,8 @@ func TestDeadlines(t *testing.T) {
 		e, ok := errors.AsType[*chatdm.Error](err)
 		if !ok || !errors.Is(err, chatdm.KindRateLimited) || !errors.Is(err, context.DeadlineExceeded) || e.RetryAfter <= d {
 			t.Errorf("%v, want a KindRateLimited with more than %v", err, d)
+		} else if e.Service != "limiter" { // by which a client knows not to say it twice
+			t.Errorf("the Service is %q", e.Service)
 		}
 		if took := time.Since(start); took > d {
 			t.Errorf("refused after %v, want at once", took)

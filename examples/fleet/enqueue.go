@@ -1,18 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/chatdm/chatdm/examples/internal/ids"
 )
 
 // taskType names the tasks that close a conversation.
@@ -31,13 +30,13 @@ const taskTimeout = 10 * time.Minute
 
 // enqueue needs no care for signals: whatever it was doing, it can be run again.
 func (p *program) enqueue(ctx context.Context, rdb *redis.Client) error {
-	ids, err := p.readIDs()
+	given, err := p.readIDs()
 	if err != nil {
 		return fmt.Errorf("-ids: %w", err)
 	}
 	client := asynq.NewClientFromRedisClient(rdb)
 	added, known := 0, 0
-	for _, id := range ids {
+	for _, id := range given {
 		payload, err := json.Marshal(closeTask{Channel: id})
 		if err != nil {
 			return err
@@ -59,36 +58,15 @@ func (p *program) enqueue(ctx context.Context, rdb *redis.Client) error {
 	return nil
 }
 
-// readIDs takes one id from each line. Empty lines and what follows a # do not
-// count.
-func (p *program) readIDs() (ids []string, err error) {
-	in := p.stdin
-	if p.ids != "-" {
-		file, err := os.Open(p.ids)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		in = file
+// readIDs reads the file of ids, or standard input.
+func (p *program) readIDs() ([]string, error) {
+	if p.ids == "-" {
+		return ids.Read(p.stdin)
 	}
-	lines := bufio.NewScanner(in)
-	for number := 1; lines.Scan(); number++ {
-		id, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "\ufeff"), "#")
-		if id = strings.TrimSpace(id); id == "" {
-			continue
-		}
-		if len(id) > 100 || strings.ContainsFunc(id, notIDChar) {
-			return nil, fmt.Errorf("line %d: %.100q is no id of a conversation", number, id)
-		}
-		ids = append(ids, id)
-	}
-	if err := lines.Err(); err != nil {
+	file, err := os.Open(p.ids)
+	if err != nil {
 		return nil, err
 	}
-	if ids == nil {
-		return nil, fmt.Errorf("no id: %w", io.ErrUnexpectedEOF)
-	}
-	return ids, nil
+	defer file.Close()
+	return ids.Read(file)
 }
-
-func notIDChar(r rune) bool { return !('A' <= r && r <= 'Z' || '0' <= r && r <= '9') }

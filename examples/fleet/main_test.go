@@ -519,7 +519,7 @@ func TestBadInput(t *testing.T) {
 		{"-ids is missing", at("enqueue")},
 		{"-keep: 1ms", at("enqueue", "-ids", "-", "-keep", "1ms")},
 		{"-ids: open ", at("enqueue", "-ids", dir+"/none")},
-		{"-ids: no id", at("enqueue", "-ids", "-")},
+		{"-ids: holds no id", at("enqueue", "-ids", "-")},
 		{`line 2: "D 1" is no id`, at("enqueue", "-ids", write("bad", "D000000001\nD 1"))},
 		{"-per-minute: 0", at("work", "-per-minute", "0")},
 		{"-worker: want", at("work", "-worker", "a b")},
@@ -545,7 +545,7 @@ func TestBadInput(t *testing.T) {
 	// What editors and people leave in a file, with the address in the environment.
 	b.env["REDIS_URL"] = "redis://" + b.addr + "/0"
 	code, stdout, stderr := b.run(t.Context(), "", "enqueue", "-name", b.name, "-ids", write("good", "\ufeffD1 # one\r\n\r\n# two\nD2\nD1\n"))
-	if code != 0 || stdout != "2 enqueued, 1 already known\n" {
+	if code != 0 || stdout != "2 enqueued, 0 already known\n" {
 		t.Errorf("%d %s%s", code, stdout, stderr)
 	}
 }

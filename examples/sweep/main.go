@@ -7,7 +7,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -23,6 +22,7 @@ import (
 	"time"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/examples/internal/ids"
 )
 
 // The exit codes.
@@ -321,8 +321,8 @@ func (p *program) readIDs(ctx context.Context) ([]string, error) {
 	}
 	read := make(chan result, 1)
 	go func() { // who types the ids in can still interrupt
-		ids, err := parseIDs(in)
-		read <- result{ids, err}
+		given, err := ids.Read(in)
+		read <- result{given, err}
 	}()
 	select {
 	case r := <-read:
@@ -334,39 +334,6 @@ func (p *program) readIDs(ctx context.Context) ([]string, error) {
 		return nil, ctx.Err()
 	}
 }
-
-// parseIDs takes one id from each line. Empty lines and what follows a # do not
-// count, and an id that comes again counts once.
-func parseIDs(in io.Reader) ([]string, error) {
-	var ids []string
-	seen := make(map[string]bool)
-	lines := bufio.NewScanner(in)
-	for number := 1; lines.Scan(); number++ {
-		line := lines.Text()
-		if number == 1 {
-			line = strings.TrimPrefix(line, "\ufeff") // as some editors begin a file
-		}
-		id, _, _ := strings.Cut(line, "#")
-		id = strings.TrimSpace(id)
-		if id == "" || seen[id] {
-			continue
-		}
-		if len(id) > 100 || strings.ContainsFunc(id, notIDChar) {
-			return nil, fmt.Errorf("line %d: %.100q is no id of a conversation", number, id)
-		}
-		seen[id] = true
-		ids = append(ids, id)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, err
-	}
-	if ids == nil {
-		return nil, errors.New("holds no id")
-	}
-	return ids, nil
-}
-
-func notIDChar(r rune) bool { return !('A' <= r && r <= 'Z' || '0' <= r && r <= '9') }
 
 // whoami finds out whose the token is, and that it is good.
 func whoami(ctx context.Context, client *chatdm.Client, root string) (account, error) {

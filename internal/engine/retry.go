@@ -179,24 +179,17 @@ func (c *call) pace(limiter Limiter) *Failure {
 	return &Failure{Kind: Unavailable, Err: fmt.Errorf("limiter: %w", err)}
 }
 
-// transient tells of the statuses of a server in trouble, whose answer says
-// nothing of what became of the request.
-func transient(status int) bool {
-	switch status {
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
 // Unreadable is the outcome of an answer that is not the API's own word, by its
 // status: something between the client and the API may have put it in place of
 // a success.
 func Unreadable(status int) Outcome {
-	switch {
-	case transient(status):
-		return Unknown
-	case status < 300, status >= 500, status == http.StatusRequestTimeout:
+	switch status {
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return Unknown // of a server in trouble, which a repeat may find better
+	case http.StatusRequestTimeout:
+		return Doubtful
+	}
+	if status < 300 || status >= 500 {
 		return Doubtful
 	}
 	return Definite

@@ -210,8 +210,14 @@ const (
 	// KindNotFound is a user or a conversation that does not exist for the caller.
 	// Take it off the list.
 	KindNotFound Kind = "not_found"
-	// KindUnsupported is a method that is retired or unknown, or a target that
-	// the method cannot work on. Use another one.
+	// KindUnreachable means that the caller cannot message this person or
+	// conversation but can message others: the account is deactivated or belongs
+	// to a bot, the conversation is archived, or the caller is not a member of it.
+	// Remove the target from your list.
+	KindUnreachable Kind = "unreachable"
+	// KindUnsupported means that the server does not offer the method, because
+	// Slack has retired it, the server is too old, or the license excludes it.
+	// Call another method.
 	KindUnsupported Kind = "unsupported"
 	// KindRateLimited is a call that came too soon. Come back after RetryAfter, or
 	// when you think fit where the server did not say and it is zero.
@@ -245,8 +251,10 @@ func (k Kind) meaning() string {
 		return "the credential may not do this"
 	case KindNotFound:
 		return "there is no such user or conversation"
+	case KindUnreachable:
+		return "the caller cannot message this person or conversation"
 	case KindUnsupported:
-		return "the server or the method cannot do this"
+		return "the server does not support this"
 	case KindRateLimited:
 		return "too many calls"
 	case KindUnavailable:
@@ -294,6 +302,9 @@ const (
 	ErrInvalidUserCombination           Code = "invalid_user_combination"
 	ErrCannotDMBot                      Code = "cannot_dm_bot"
 	ErrMethodNotSupportedForChannelType Code = "method_not_supported_for_channel_type"
+	ErrIsArchived                       Code = "is_archived"
+	ErrNotInChannel                     Code = "not_in_channel"
+	ErrMessagesTabDisabled              Code = "messages_tab_disabled"
 	ErrNotPermitted                     Code = "not_permitted"
 	ErrExternalChannelMigrating         Code = "external_channel_migrating"
 
@@ -327,6 +338,7 @@ const (
 	// About the request, which this package builds; Call can bring them about.
 
 	ErrInvalidArguments Code = "invalid_arguments"
+	ErrMissingArgument  Code = "missing_argument"
 	ErrInvalidArgName   Code = "invalid_arg_name"
 	ErrInvalidArrayArg  Code = "invalid_array_arg"
 	ErrInvalidCharset   Code = "invalid_charset"
@@ -360,16 +372,19 @@ type entry struct {
 // documentation is made from. Where outcome is not set the answer is definite.
 var catalogue = map[Code]entry{
 	ErrChannelNotFound:                  {kind: KindNotFound, meaning: "no conversation with this id exists for the caller"},
-	ErrUserDoesNotOwnChannel:            {kind: KindPermissionDenied, meaning: "the caller is not a member of this direct message"},
+	ErrUserDoesNotOwnChannel:            {kind: KindUnreachable, meaning: "the caller is not a member of this direct message"},
 	ErrUserNotFound:                     {kind: KindNotFound, meaning: "no user with this id exists for the caller"},
-	ErrUserNotVisible:                   {kind: KindPermissionDenied, meaning: "the caller is restricted and may not see this user"},
-	ErrUserDisabled:                     {kind: KindUnsupported, meaning: "the user's account is deactivated"},
+	ErrUserNotVisible:                   {kind: KindUnreachable, meaning: "the caller is restricted and may not see this user"},
+	ErrUserDisabled:                     {kind: KindUnreachable, meaning: "the user's account is deactivated"},
 	ErrUsersListNotSupplied:             {kind: KindInvalidRequest, meaning: "neither users nor a channel were named"},
 	ErrNotEnoughUsers:                   {kind: KindInvalidRequest, meaning: "too few users for a group message"},
 	ErrTooManyUsers:                     {kind: KindInvalidRequest, meaning: "a group message holds at most eight users beside the caller"},
-	ErrInvalidUserCombination:           {kind: KindInvalidRequest, meaning: "people of other organizations must already share a channel with each other"},
-	ErrCannotDMBot:                      {kind: KindUnsupported, meaning: "a bot cannot open a direct message with another bot"},
-	ErrMethodNotSupportedForChannelType: {kind: KindUnsupported, meaning: "the method does not work on this type of conversation"},
+	ErrInvalidUserCombination:           {kind: KindUnreachable, meaning: "people of other organizations must already share a channel with each other"},
+	ErrCannotDMBot:                      {kind: KindUnreachable, meaning: "a bot cannot open a direct message with another bot"},
+	ErrMethodNotSupportedForChannelType: {kind: KindUnreachable, meaning: "the method does not work on this type of conversation"},
+	ErrIsArchived:                       {kind: KindUnreachable, meaning: "the conversation is archived"},
+	ErrNotInChannel:                     {kind: KindUnreachable, meaning: "the caller is not a member of the conversation"},
+	ErrMessagesTabDisabled:              {kind: KindUnreachable, meaning: "the app's Messages tab is turned off, so nobody can have a direct message with it"},
 	ErrNotPermitted:                     {kind: KindPermissionDenied, meaning: "the workspace does not allow this"},
 	ErrExternalChannelMigrating:         {kind: KindUnavailable, meaning: "the shared channel is being moved; it works again when that is done"},
 	ErrMissingScope:                     {kind: KindPermissionDenied, meaning: "the token lacks a scope; add one and install the app again"},
@@ -393,6 +408,7 @@ var catalogue = map[Code]entry{
 	ErrDeprecatedEndpoint:               {kind: KindUnsupported, meaning: "the endpoint is retired"},
 	ErrUnknownMethod:                    {kind: KindUnsupported, meaning: "the server has no such method"},
 	ErrInvalidArguments:                 {kind: KindInvalidRequest, meaning: "an argument is missing or wrong"},
+	ErrMissingArgument:                  {kind: KindInvalidRequest, meaning: "a required argument is missing"},
 	ErrInvalidArgName:                   {kind: KindInvalidRequest, meaning: "an argument's name is too long or has characters other than letters, digits and _"},
 	ErrInvalidArrayArg:                  {kind: KindInvalidRequest, meaning: "an argument was sent as an array, like users[0]"},
 	ErrInvalidCharset:                   {kind: KindInvalidRequest, meaning: "the charset is neither utf-8 nor iso-8859-1"},
@@ -421,8 +437,8 @@ var catalogue = map[Code]entry{
 	"error-invalid-room":                     {kind: KindNotFound, meaning: "the room is gone"},
 	"error-room-not-found":                   {kind: KindNotFound, meaning: "the user has no such direct message"},
 	"error-room-param-not-provided":          {kind: KindInvalidRequest, meaning: "no room was named"},
-	"error-cannot-delete-federated-room":     {kind: KindUnsupported, meaning: "a room that other servers share cannot be deleted"},
-	"error-cannot-delete-team-channel":       {kind: KindUnsupported, meaning: "the main room of a team cannot be deleted"},
+	"error-cannot-delete-federated-room":     {kind: KindUnreachable, meaning: "a room that other servers share cannot be deleted"},
+	"error-cannot-delete-team-channel":       {kind: KindUnreachable, meaning: "the main room of a team cannot be deleted"},
 	"error-app-prevented-deleting":           {kind: KindPermissionDenied, meaning: "an app on the server has forbidden the deletion"},
 	"error-app-prevented":                    {kind: KindPermissionDenied, meaning: "an app on the server has forbidden it"},
 	"error-direct-message-max-user-exceeded": {kind: KindInvalidRequest, meaning: "too many users for a direct message"},

@@ -105,16 +105,18 @@ func TestKinds(t *testing.T) {
 		chatdm.KindUnauthenticated: {chatdm.ErrNotAuthed, chatdm.ErrInvalidAuth, chatdm.ErrAccountInactive, chatdm.ErrTokenRevoked,
 			chatdm.ErrTokenExpired, chatdm.ErrTwoFactorSetupRequired},
 		chatdm.KindPermissionDenied: {chatdm.ErrMissingScope, chatdm.ErrNoPermission, chatdm.ErrNotPermitted, chatdm.ErrAccessDenied,
-			chatdm.ErrAccessLimited, chatdm.ErrNotAllowedTokenType, chatdm.ErrUserDoesNotOwnChannel, chatdm.ErrUserNotVisible,
+			chatdm.ErrAccessLimited, chatdm.ErrNotAllowedTokenType,
 			chatdm.ErrEKMAccessDenied, chatdm.ErrTeamAccessNotGranted, chatdm.ErrIsBot},
 		chatdm.KindNotFound: {chatdm.ErrChannelNotFound, chatdm.ErrUserNotFound},
-		chatdm.KindInvalidRequest: {chatdm.ErrInvalidUserCombination, chatdm.ErrInvalidArguments, chatdm.ErrInvalidArgName,
+		chatdm.KindInvalidRequest: {chatdm.ErrInvalidArguments, chatdm.ErrMissingArgument, chatdm.ErrInvalidArgName,
 			chatdm.ErrInvalidArrayArg, chatdm.ErrInvalidCharset, chatdm.ErrInvalidFormData, chatdm.ErrInvalidPostType,
 			chatdm.ErrInvalidJSON, chatdm.ErrInvalidCursor, chatdm.ErrInvalidLimit, chatdm.ErrInvalidTypes, chatdm.ErrMissingPostType,
 			chatdm.ErrJSONNotObject, chatdm.ErrUsersListNotSupplied, chatdm.ErrNotEnoughUsers, chatdm.ErrTooManyUsers},
 		chatdm.KindUnsupported: {chatdm.ErrMethodDeprecated, chatdm.ErrDeprecatedEndpoint, chatdm.ErrUnknownMethod,
-			chatdm.ErrMethodNotSupportedForChannelType, chatdm.ErrEnterpriseIsRestricted, chatdm.ErrUpgradeRequired,
-			chatdm.ErrUserDisabled, chatdm.ErrCannotDMBot},
+			chatdm.ErrEnterpriseIsRestricted, chatdm.ErrUpgradeRequired},
+		chatdm.KindUnreachable: {chatdm.ErrUserDisabled, chatdm.ErrUserNotVisible, chatdm.ErrCannotDMBot, chatdm.ErrInvalidUserCombination,
+			chatdm.ErrUserDoesNotOwnChannel, chatdm.ErrMethodNotSupportedForChannelType, chatdm.ErrIsArchived, chatdm.ErrNotInChannel,
+			chatdm.ErrMessagesTabDisabled},
 		chatdm.KindRateLimited: {chatdm.ErrRateLimited},
 		chatdm.KindUnavailable: {chatdm.ErrFatalError, chatdm.ErrInternalError, chatdm.ErrServiceUnavailable, chatdm.ErrRequestTimeout,
 			chatdm.ErrTeamAddedToOrg, chatdm.ErrOrgLoginRequired, chatdm.ErrExternalChannelMigrating},
@@ -178,7 +180,7 @@ func TestErrorText(t *testing.T) {
 		}
 	}
 	for _, kind := range []chatdm.Kind{
-		chatdm.KindUnauthenticated, chatdm.KindPermissionDenied, chatdm.KindNotFound, chatdm.KindUnsupported,
+		chatdm.KindUnauthenticated, chatdm.KindPermissionDenied, chatdm.KindNotFound, chatdm.KindUnreachable, chatdm.KindUnsupported,
 		chatdm.KindRateLimited, chatdm.KindUnavailable, chatdm.KindUnexpectedResponse, chatdm.KindCanceled, chatdm.KindUnknown,
 	} {
 		text := (&chatdm.Error{Service: "slack", Method: "m", Kind: kind}).Error()

@@ -97,6 +97,12 @@ var methods = map[string]func(context.Context, *chatdm.Client) (any, error){
 	"conversations.close": func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return c.Conversations.Close(ctx, "D069C7QFK")
 	},
+	"conversations.list": func(ctx context.Context, c *chatdm.Client) (any, error) {
+		for _, err := range c.Conversations.List(ctx, chatdm.ConversationsListParams{}) {
+			return nil, err
+		}
+		return nil, nil
+	},
 }
 
 func TestWire(t *testing.T) {

@@ -202,7 +202,7 @@ func TestOutcomes(t *testing.T) {
 	b.slack.Fail("conversations.close", 1, chatdmtest.Fault{})
 	b.slack.Fail("conversations.close", 1, chatdmtest.Fault{Code: "brand_new"})
 	sum := b.outcomes(t, 2, "-ids", "-", "-concurrency", "1")
-	want := map[string]int{closed: 3, closedEarlier: 1, alreadyClosed: 1, "not_found": 1, "unsupported": 1, "permission_denied": 1}
+	want := map[string]int{closed: 3, closedEarlier: 1, alreadyClosed: 1, "not_found": 1, "unreachable": 2}
 	if sum.Total != 9 || sum.Left != 1 || sum.Ended != "incomplete" || !maps.Equal(sum.Outcomes, want) {
 		t.Errorf("got %+v, want %v", sum, want)
 	}

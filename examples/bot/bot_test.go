@@ -279,19 +279,19 @@ func TestConversation(t *testing.T) {
 	b.expect("somebody else's", b.typed("D000000001", "close"), "I am not in this conversation, so I cannot close it.")
 	b.until("the last outcome is counted", func() bool { return b.count(`dmbot_replies_total{outcome="ok"}`) == "5" })
 	for metric, want := range map[string]string{
-		`dmbot_commands_total{outcome="opened"}`:                                            "1",
-		`dmbot_commands_total{outcome="already_open"}`:                                      "1",
-		`dmbot_commands_total{outcome="closed"}`:                                            "1",
-		`dmbot_commands_total{outcome="already_closed"}`:                                    "1",
+		`dmbot_commands_total{outcome="opened"}`:                                      "1",
+		`dmbot_commands_total{outcome="already_open"}`:                                "1",
+		`dmbot_commands_total{outcome="closed"}`:                                      "1",
+		`dmbot_commands_total{outcome="already_closed"}`:                              "1",
 		`dmbot_commands_total{outcome="unreachable"}`:                                 "1",
-		`dmbot_slack_calls_total{method="conversations.open",outcome="ok"}`:                 "2",
-		`dmbot_slack_calls_total{method="chat.postMessage",outcome="ok"}`:                   "2",
-		`dmbot_slack_calls_total{method="conversations.close",outcome="ok"}`:                "2",
+		`dmbot_slack_calls_total{method="conversations.open",outcome="ok"}`:           "2",
+		`dmbot_slack_calls_total{method="chat.postMessage",outcome="ok"}`:             "2",
+		`dmbot_slack_calls_total{method="conversations.close",outcome="ok"}`:          "2",
 		`dmbot_slack_calls_total{method="conversations.close",outcome="unreachable"}`: "1",
-		`dmbot_slack_requests_total{method="conversations.close"}`:                          "3",
-		`dmbot_slack_call_seconds_count{method="conversations.open"}`:                       "2",
-		`dmbot_commands_queued`:                                                             "0",
-		`dmbot_commands_working`:                                                            "0",
+		`dmbot_slack_requests_total{method="conversations.close"}`:                    "3",
+		`dmbot_slack_call_seconds_count{method="conversations.open"}`:                 "2",
+		`dmbot_commands_queued`:                                                       "0",
+		`dmbot_commands_working`:                                                      "0",
 	} {
 		b.expect(metric, b.count(metric), want)
 	}

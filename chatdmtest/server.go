@@ -24,13 +24,14 @@ const maxBody = 1 << 20
 type Option func(*config)
 
 type config struct {
-	inMemory   bool
-	retiredIM  bool                 // of Slack
-	generation RocketChatGeneration // of Rocket.Chat; "" is the newest
+	inMemory     bool
+	keptRequests int                  // negative: all
+	retiredIM    bool                 // of Slack
+	generation   RocketChatGeneration // of Rocket.Chat; "" is the newest
 }
 
 func newConfig(opts []Option) config {
-	var c config
+	c := config{keptRequests: defaultKeptRequests}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&c)
@@ -104,18 +105,6 @@ type Fault struct {
 	Apply bool
 }
 
-// A Request is what the server saw of one HTTP request.
-type Request struct {
-	Method     string      // the API method, "conversations.open" or "im.delete"; "" outside the API
-	HTTPMethod string      // "POST"
-	Path       string      // "/api/conversations.open"
-	RawQuery   string      // without "?"
-	Header     http.Header // as received; net/http keeps Host apart
-	Body       []byte      // the first mebibyte of it
-	Time       time.Time   // when the request had been read
-	Status     int         // the HTTP status sent; 0 while there is none, and for a cut or stalled answer
-}
-
 // server is the part that test servers of different platforms share: the
 // network, scripted faults, budgets, the log of requests, and the end of it all.
 type server struct {
@@ -128,11 +117,11 @@ type server struct {
 	close     context.CancelFunc
 	running   sync.WaitGroup // the accept loop, connections, and requests once they are read
 
-	mu      sync.Mutex
-	closed  bool
-	log     []*Request
-	faults  []*script
-	budgets map[string]*budget
+	mu       sync.Mutex
+	closed   bool
+	requests requestLog
+	faults   []*script
+	budgets  map[string]*budget
 }
 
 // platform is what a server has to know about the API that it plays.
@@ -178,6 +167,7 @@ type quota struct {
 // start serves p below root and returns the address of the host, "http://127.0.0.1:1234".
 func (s *server) start(p platform, root string, c config) string {
 	s.platform, s.root = p, root
+	s.requests.limit = c.keptRequests
 	s.budgets = make(map[string]*budget)
 	s.closing, s.close = context.WithCancel(context.Background())
 	// As many idle connections as a test has goroutines: a test that counts
@@ -278,27 +268,6 @@ func (s *server) ClearFaults() {
 	s.faults = nil
 }
 
-// Requests returns a copy of all requests since the start or ResetRequests, in
-// the order in which they were read to the end.
-func (s *server) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	log := make([]Request, len(s.log))
-	for i, r := range s.log {
-		log[i] = *r
-		log[i].Header = r.Header.Clone()
-		log[i].Body = bytes.Clone(r.Body)
-	}
-	return log
-}
-
-// ResetRequests empties the list that Requests returns.
-func (s *server) ResetRequests() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.log = nil
-}
-
 // ServeHTTP answers one request, so that the server can be mounted in another
 // one. Cut and Stall need a connection that can be hijacked, which is HTTP/1;
 // elsewhere they abort the request without any part of the answer.
@@ -324,10 +293,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Path:       r.URL.Path,
 		RawQuery:   r.URL.RawQuery,
 		Header:     r.Header.Clone(),
-		Body:       body,
+		Body:       bytes.Clone(body), // without the spare capacity of ReadAll
 		Time:       time.Now(),
 	}
-	s.log = append(s.log, seen)
+	s.requests.add(seen)
 	var fault Fault
 	if inAPI && !tooLarge {
 		fault = s.nextFault(method)

@@ -1,22 +1,20 @@
-// Package chatdmtest runs a chat platform inside a test: a real HTTP server,
-// with users, tokens and conversations that it remembers from call to call.
+// Package chatdmtest provides fake Slack and Rocket.Chat servers for tests.
 //
-// [NewSlack] starts a Slack workspace. It answers the methods that open, close
-// and list direct messages the way Slack documents them: the flags of a call
-// that changed nothing, the scopes a token lacks, the warnings about charsets,
-// and every error by the cause it is documented for.
+// A fake server is a real HTTP server that keeps users, tokens, conversations,
+// and messages in memory. Any HTTP client can talk to it. The client needs only
+// the URL of the server and one of its tokens.
 //
-// [NewRocketChat] starts a Rocket.Chat server, of one of the generations that
-// answer differently: with users, their permissions, login, and the endpoints that
-// create, open, close and delete direct messages.
+//   - [NewSlack] starts a Slack workspace with the Web API methods for direct
+//     messages. It returns the flags, warnings, scopes, and error codes that
+//     Slack documents.
+//   - [NewRocketChat] starts a Rocket.Chat server with the REST API endpoints
+//     for direct messages. [Generation] selects which versions of Rocket.Chat it
+//     imitates.
 //
-// Both can be made to fail. What has no cause that a test could bring about is
-// scripted with Fail: error codes, statuses, broken bodies, delays, stalls and lost
-// connections. Limit sets a rate budget, and Requests shows what the program under
-// test has sent.
+// # Usage
 //
-// Any HTTP client can talk to them; all it needs is the server's URL and one of
-// its tokens. A test of a program that opens a direct message:
+// Start a server, pass its URL and a token to the program under test, and close
+// the server when the test ends:
 //
 //	func TestGreet(t *testing.T) {
 //		slack := chatdmtest.NewSlack()
@@ -28,18 +26,43 @@
 //		if err := bot.Greet(chatdmtest.Alice); err != nil {
 //			t.Fatal(err)
 //		}
-//		if n := len(slack.Requests()); n != 2 {
-//			t.Errorf("sent %d requests, want one and its repetition", n)
+//		if got := len(slack.Requests()); got != 2 {
+//			t.Errorf("got %d requests, want 2: the first attempt and a retry", got)
 //		}
 //	}
 //
-// They serve programs that are tried by hand as well: a main of three lines that
-// starts one and prints its URL and a token, on a port that is free, or with
-// ServeHTTP behind a listener of your own.
+// Both servers have these methods:
+//
+//   - Fail makes the next requests fail. A [Fault] can set an error code, an HTTP
+//     status, a header, or a body, and it can delay, stall, or cut the response.
+//   - Limit sets the rate limit of an API method.
+//   - Requests returns the requests that the server received.
+//   - Messages returns the messages in a conversation.
+//
+// You can also run a fake server outside a test. Start it in a main function and
+// print its URL and a token. The server listens on a free port. To choose the
+// port, pass the server to [http.ListenAndServe]: it is an [http.Handler].
 //
 // # Time
 //
-// Budgets and delays follow package time. A test that has to wait for them
-// starts the server with [InMemory] inside a testing/synctest bubble, where the
-// wait takes no time. The server, the client and Close all belong in the bubble.
+// Rate limits and delays follow the time package. To test them without waiting,
+// call the test in a [testing/synctest] bubble and start the server with
+// [InMemory]. Start the server, use the client, and call Close inside the bubble.
+//
+// # Limits
+//
+//   - A server keeps the last 10,000 requests for Requests. See [KeepRequests].
+//   - A server keeps all conversations and messages until Close.
+//   - A request body can have at most 1 MiB. If it is larger, the response is HTTP
+//     413.
+//
+// # What the servers do not imitate
+//
+//   - The servers speak plain HTTP, not HTTPS, and have no WebSocket or event APIs.
+//   - They have no rate limits until you call Limit. All tokens share one limit.
+//   - They do not change the text of a message.
+//   - They respond at once. To add latency, use [Fault].Delay.
+//   - They implement few methods besides those for direct messages. [Slack] and
+//     [RocketChat] list them, and the choices that they make where the platform's
+//     behavior is not documented.
 package chatdmtest

@@ -10,31 +10,31 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// callRocketChat sends JSON the way any client of Rocket.Chat does, and prints the answer.
-func callRocketChat(s *chatdmtest.RocketChat, id, token, endpoint, body string) {
+// callRocketChat posts JSON and prints the response.
+func callRocketChat(s *chatdmtest.RocketChat, userID, token, endpoint, body string) {
 	r, err := http.NewRequest("POST", s.URL+"/api/v1/"+endpoint, strings.NewReader(body))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-User-Id", id)
+	r.Header.Set("X-User-Id", userID)
 	r.Header.Set("X-Auth-Token", token)
 	resp, err := s.Client().Do(r)
 	if err != nil {
-		fmt.Println("no answer")
+		fmt.Println("no response")
 		return
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(resp.Body)
-	fmt.Println(resp.StatusCode, string(answer))
+	responseBody, _ := io.ReadAll(resp.Body)
+	fmt.Println(resp.StatusCode, string(responseBody))
 }
 
-func asAdmin(s *chatdmtest.RocketChat, endpoint, body string) {
+func callAsAdmin(s *chatdmtest.RocketChat, endpoint, body string) {
 	callRocketChat(s, chatdmtest.RocketChatAdminID, chatdmtest.RocketChatAdminToken, endpoint, body)
 }
 
-func asMember(s *chatdmtest.RocketChat, endpoint, body string) {
+func callAsMember(s *chatdmtest.RocketChat, endpoint, body string) {
 	callRocketChat(s, chatdmtest.RocketChatMemberID, chatdmtest.RocketChatMemberToken, endpoint, body)
 }
 
@@ -42,12 +42,12 @@ func ExampleNewRocketChat() {
 	chat := chatdmtest.NewRocketChat()
 	defer chat.Close()
 
-	asMember(chat, "im.create", `{"username":"alice"}`)
-	asMember(chat, "im.close", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
-	asMember(chat, "im.close", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
-	asMember(chat, "im.delete", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
-	asAdmin(chat, "im.delete", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
-	asAdmin(chat, "im.delete", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
+	callAsMember(chat, "im.create", `{"username":"alice"}`)
+	callAsMember(chat, "im.close", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
+	callAsMember(chat, "im.close", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
+	callAsMember(chat, "im.delete", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
+	callAsAdmin(chat, "im.delete", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
+	callAsAdmin(chat, "im.delete", `{"roomId":"U0ALICE01chatdmtestMember1"}`)
 	// Output:
 	// 200 {"room":{"t":"d","rid":"U0ALICE01chatdmtestMember1","usernames":["alice","member"],"_id":"U0ALICE01chatdmtestMember1"},"success":true}
 	// 200 {"success":true}
@@ -57,13 +57,13 @@ func ExampleNewRocketChat() {
 	// 400 {"success":false,"error":"[invalid-channel]","errorType":"invalid-channel"}
 }
 
-// The same call, to servers of four ages.
+// Four generations respond differently to the same request.
 func ExampleGeneration() {
 	for _, generation := range []chatdmtest.RocketChatGeneration{
 		chatdmtest.RocketChat3, chatdmtest.RocketChat4, chatdmtest.RocketChat7, chatdmtest.RocketChat8,
 	} {
 		chat := chatdmtest.NewRocketChat(chatdmtest.Generation(generation))
-		asMember(chat, "im.delete", `{"roomId":"a","username":"b"}`)
+		callAsMember(chat, "im.delete", `{"roomId":"a","username":"b"}`)
 		chat.Close()
 	}
 	// Output:
@@ -73,7 +73,7 @@ func ExampleGeneration() {
 	// 400 {"success":false,"error":"must NOT have additional properties\n must NOT have additional properties\n must match exactly one schema in oneOf","errorType":"invalid-params"}
 }
 
-// A user with a second factor, who may delete direct messages but is no admin.
+// The user has two-factor authentication and can delete DMs, but is not an admin.
 func ExampleRocketChat_AddUser() {
 	chat := chatdmtest.NewRocketChat()
 	defer chat.Close()
@@ -94,7 +94,7 @@ func ExampleRocketChat_AddUser() {
 	// 200 {"success":true}
 }
 
-// A channel to be met by mistake, and a direct message that cannot be deleted.
+// im.delete can delete neither a channel nor a federated DM.
 func ExampleRocketChat_AddRoom() {
 	chat := chatdmtest.NewRocketChat()
 	defer chat.Close()
@@ -106,8 +106,8 @@ func ExampleRocketChat_AddRoom() {
 		Federated: true,
 	})
 
-	asAdmin(chat, "im.delete", `{"roomId":"GENERAL"}`)
-	asAdmin(chat, "im.delete", `{"roomId":"hdy9972092873h8s7"}`)
+	callAsAdmin(chat, "im.delete", `{"roomId":"GENERAL"}`)
+	callAsAdmin(chat, "im.delete", `{"roomId":"hdy9972092873h8s7"}`)
 	// Output:
 	// 400 {"success":false,"error":"[invalid-channel]","errorType":"invalid-channel"}
 	// 400 {"success":false,"error":"Cannot delete federated room [error-cannot-delete-federated-room]","errorType":"error-cannot-delete-federated-room","details":{"method":"eraseRoom"}}
@@ -119,15 +119,16 @@ func ExampleRocketChat_Limit() {
 	chat.Limit("im.open", 1, time.Minute)
 	chat.AddRoom(chatdmtest.RocketChatRoom{ID: "hdy9972092873h8s7", Type: "d", Members: []string{chatdmtest.RocketChatMemberID}})
 
-	asMember(chat, "im.open", `{"roomId":"hdy9972092873h8s7"}`)
-	asMember(chat, "im.open", `{"roomId":"hdy9972092873h8s7"}`)
+	callAsMember(chat, "im.open", `{"roomId":"hdy9972092873h8s7"}`)
+	callAsMember(chat, "im.open", `{"roomId":"hdy9972092873h8s7"}`)
 	// Output:
 	// 200 {"success":true}
 	// 429 {"success":false,"error":"Error, too many requests. Please slow down. You must wait 60 seconds before trying this endpoint again. [error-too-many-requests]"}
 }
 
-// An app vetoes a delete, a token is revoked in the middle of it all, and the
-// answer to a delete gets lost, so that its repetition finds nothing.
+// An app prevents the first call, and the token is invalid for the second. The third
+// call deletes the room, but its response is lost, so the fourth does not find the
+// room.
 func ExampleRocketChat_Fail() {
 	chat := chatdmtest.NewRocketChat()
 	defer chat.Close()
@@ -137,19 +138,19 @@ func ExampleRocketChat_Fail() {
 	chat.Fail("im.delete", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
 
 	for range 4 {
-		asAdmin(chat, "im.delete", `{"roomId":"hdy9972092873h8s7"}`)
+		callAsAdmin(chat, "im.delete", `{"roomId":"hdy9972092873h8s7"}`)
 	}
 	// Output:
 	// 400 {"success":false,"error":"A Rocket.Chat App prevented the room erasing. [error-app-prevented-deleting]","errorType":"error-app-prevented-deleting"}
 	// 401 {"success":false,"error":"You must be logged in to do this.","status":"error","message":"You must be logged in to do this."}
-	// no answer
+	// no response
 	// 400 {"success":false,"error":"[invalid-channel]","errorType":"invalid-channel"}
 }
 
 func ExampleRocketChat_Requests() {
 	chat := chatdmtest.NewRocketChat()
 	defer chat.Close()
-	asMember(chat, "dm.create", `{"username":"alice"}`)
+	callAsMember(chat, "dm.create", `{"username":"alice"}`)
 
 	for _, r := range chat.Requests() {
 		fmt.Println(r.HTTPMethod, r.Path, r.Method, r.Status, string(r.Body))
@@ -162,16 +163,16 @@ func ExampleRocketChat_Requests() {
 func ExampleRocketChat_Messages() {
 	chat := chatdmtest.NewRocketChat()
 	defer chat.Close()
-	asMember(chat, "im.create", `{"username":"alice"}`)
+	callAsMember(chat, "im.create", `{"username":"alice"}`)
 
-	// The answer gets lost, and the message does not.
+	// The message is posted, but the response is lost.
 	chat.Fail("chat.postMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
-	asMember(chat, "chat.postMessage", `{"roomId":"U0ALICE01chatdmtestMember1","text":"Hello."}`)
+	callAsMember(chat, "chat.postMessage", `{"roomId":"U0ALICE01chatdmtestMember1","text":"Hello."}`)
 	for _, m := range chat.Messages("U0ALICE01chatdmtestMember1") {
 		fmt.Println(m.User, m.Text)
 	}
 	// Output:
 	// 200 {"room":{"t":"d","rid":"U0ALICE01chatdmtestMember1","usernames":["alice","member"],"_id":"U0ALICE01chatdmtestMember1"},"success":true}
-	// no answer
+	// no response
 	// chatdmtestMember1 Hello.
 }

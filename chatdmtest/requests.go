@@ -22,15 +22,6 @@ type Request struct {
 // defaultKeptRequests is how many requests a server keeps without KeepRequests.
 const defaultKeptRequests = 10_000
 
-// KeepRequests sets how many requests the server keeps for its Requests method.
-// By default, it keeps the last 10,000. When it receives one more, it frees the
-// oldest. If n is 0, it keeps none. If n is negative, it keeps all of them, and
-// its memory grows with each request: by about 1 KB for a request with a short
-// body.
-func KeepRequests(n int) Option {
-	return func(c *config) { c.keptRequests = n }
-}
-
 // requestLog keeps the last requests in a ring buffer.
 type requestLog struct {
 	limit  int        // most requests to keep; negative means no limit

@@ -1,7 +1,6 @@
 package chatdmtest_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -79,13 +78,4 @@ func TestKeepRequestsMemory(t *testing.T) {
 	if after := heap(); after > before+100*size {
 		t.Errorf("got %d bytes more on the heap after 500 requests, want at most %d", after-before, 100*size)
 	}
-}
-
-func ExampleKeepRequests() {
-	slack := chatdmtest.NewSlack(chatdmtest.KeepRequests(100))
-	defer slack.Close()
-	serveRequests(slack, 1000, "")
-
-	fmt.Println(len(slack.Requests()), slack.RequestCount())
-	// Output: 100 1000
 }

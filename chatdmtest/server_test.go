@@ -21,54 +21,54 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// No test, and so no server that was closed, leaves a goroutine behind.
+// A closed server must not leak goroutines.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlack(t, chatdmtest.InMemory())
 		s.Limit("im.close", 2, time.Minute)
-		call := func(token string, wantRetry string) {
+		closeIM := func(token string, wantRetryAfter string) {
 			t.Helper()
-			got := send(t, s, request(t, s, token, "im.close", form, "channel=D1"))
-			wantStatus, wantBody := 200, errorOf("channel_not_found")
-			if wantRetry != "" {
-				wantStatus, wantBody = 429, errorOf("ratelimited")
+			got := send(t, s, newSlackRequest(t, s, token, "im.close", formType, "channel=D1"))
+			wantStatus, wantBody := 200, slackError("channel_not_found")
+			if wantRetryAfter != "" {
+				wantStatus, wantBody = 429, slackError("ratelimited")
 			}
-			if got.status != wantStatus || got.body != wantBody || got.header.Get("Retry-After") != wantRetry {
-				t.Errorf("status %d, Retry-After %q, body %s; want %d, %q, %s",
-					got.status, got.header.Get("Retry-After"), got.body, wantStatus, wantRetry, wantBody)
+			if got.status != wantStatus || got.body != wantBody || got.header.Get("Retry-After") != wantRetryAfter {
+				t.Errorf("got status %d, Retry-After %q, body %s, want %d, %q, %s",
+					got.status, got.header.Get("Retry-After"), got.body, wantStatus, wantRetryAfter, wantBody)
 			}
 		}
 
-		time.Sleep(time.Hour) // the window starts with the first call, not with the limit
-		call(chatdmtest.BotToken, "")
+		time.Sleep(time.Hour) // the window starts with the first call, not with Limit
+		closeIM(chatdmtest.BotToken, "")
 		time.Sleep(10500 * time.Millisecond)
-		call(chatdmtest.UserToken, "")
-		call(chatdmtest.BotToken, "50")
-		if got := post(t, s, "conversations.close", "channel=D1"); got != errorOf("channel_not_found") {
-			t.Errorf("another method: %s", got)
+		closeIM(chatdmtest.UserToken, "")
+		closeIM(chatdmtest.BotToken, "50")
+		if got := postForm(t, s, "conversations.close", "channel=D1"); got != slackError("channel_not_found") {
+			t.Errorf("method without a limit: got %s, want channel_not_found", got)
 		}
 		time.Sleep(49499 * time.Millisecond)
-		call(chatdmtest.BotToken, "1")
+		closeIM(chatdmtest.BotToken, "1")
 		time.Sleep(time.Millisecond)
-		call(chatdmtest.BotToken, "")
-		call(chatdmtest.UserToken, "")
-		call(chatdmtest.BotToken, "60")
+		closeIM(chatdmtest.BotToken, "")
+		closeIM(chatdmtest.UserToken, "")
+		closeIM(chatdmtest.BotToken, "60")
 
 		s.Limit("im.close", 1, time.Second)
-		call(chatdmtest.BotToken, "")
-		call(chatdmtest.BotToken, "1")
+		closeIM(chatdmtest.BotToken, "")
+		closeIM(chatdmtest.BotToken, "1")
 		s.Limit("im.close", 0, time.Second)
-		call(chatdmtest.BotToken, "")
-		call(chatdmtest.BotToken, "")
+		closeIM(chatdmtest.BotToken, "")
+		closeIM(chatdmtest.BotToken, "")
 	})
 }
 
 func TestFault(t *testing.T) {
 	type want struct {
 		status int
-		header http.Header // these, where nil is absent
+		header http.Header // nil means that the field is absent
 		body   string
 	}
 	json := []string{"application/json; charset=utf-8"}
@@ -77,10 +77,10 @@ func TestFault(t *testing.T) {
 		fault chatdmtest.Fault
 		want  want
 	}{
-		{"nothing", chatdmtest.Fault{}, want{200, http.Header{"Content-Type": json}, `{"ok":true,"channel":{"id":"D000000001"}}`}},
-		{"code", chatdmtest.Fault{Code: "team_added_to_org"}, want{200, http.Header{"Content-Type": json}, errorOf("team_added_to_org")}},
-		{"code and status", chatdmtest.Fault{Code: "fatal_error", Status: 500}, want{500, http.Header{"Content-Type": json}, errorOf("fatal_error")}},
-		{"ratelimited", chatdmtest.Fault{Code: "ratelimited"}, want{200, http.Header{"Retry-After": nil}, errorOf("ratelimited")}},
+		{"zero", chatdmtest.Fault{}, want{200, http.Header{"Content-Type": json}, `{"ok":true,"channel":{"id":"D000000001"}}`}},
+		{"code", chatdmtest.Fault{Code: "team_added_to_org"}, want{200, http.Header{"Content-Type": json}, slackError("team_added_to_org")}},
+		{"code and status", chatdmtest.Fault{Code: "fatal_error", Status: 500}, want{500, http.Header{"Content-Type": json}, slackError("fatal_error")}},
+		{"ratelimited", chatdmtest.Fault{Code: "ratelimited"}, want{200, http.Header{"Retry-After": nil}, slackError("ratelimited")}},
 		{"missing_scope", chatdmtest.Fault{Code: "missing_scope"}, want{200, nil, `{"ok":false,"error":"missing_scope","needed":"im:write","provided":"identify"}`}},
 		{"unknown_method", chatdmtest.Fault{Code: "unknown_method"}, want{200, nil, `{"ok":false,"error":"unknown_method","req_method":"im.open"}`}},
 		{"method_deprecated", chatdmtest.Fault{Code: "method_deprecated"}, want{200, nil, `{"ok":false,"error":"method_deprecated","response_metadata":{"messages":["[ERROR] This method is retired and can no longer be used. ` +
@@ -88,9 +88,9 @@ func TestFault(t *testing.T) {
 		{"status", chatdmtest.Fault{Status: 503}, want{503, http.Header{"Content-Type": json}, ""}},
 		{"body", chatdmtest.Fault{Body: `{"ok":tr`}, want{200, http.Header{"Content-Type": json}, `{"ok":tr`}},
 		{"html", chatdmtest.Fault{Status: 502, Body: "<h1>Bad gateway</h1>", Header: http.Header{"Content-Type": {"text/html"}}}, want{502, http.Header{"Content-Type": {"text/html"}}, "<h1>Bad gateway</h1>"}},
-		{"no type", chatdmtest.Fault{Code: "fatal_error", Header: http.Header{"content-type": nil, "X-Slack-Req-Id": {""}}}, want{200, http.Header{"Content-Type": nil, "X-Slack-Req-Id": nil}, errorOf("fatal_error")}},
+		{"no content type", chatdmtest.Fault{Code: "fatal_error", Header: http.Header{"content-type": nil, "X-Slack-Req-Id": {""}}}, want{200, http.Header{"Content-Type": nil, "X-Slack-Req-Id": nil}, slackError("fatal_error")}},
 		{"redirect", chatdmtest.Fault{Status: 307, Body: "moved", Header: http.Header{"Location": {"https://example.com/"}}}, want{307, http.Header{"Location": {"https://example.com/"}}, "moved"}},
-		{"own answer, other header", chatdmtest.Fault{Header: http.Header{"X-Test": {"a", "b"}}}, want{200, http.Header{"X-Test": {"a", "b"}, "Content-Type": json}, `{"ok":true,"channel":{"id":"D000000001"}}`}},
+		{"only header", chatdmtest.Fault{Header: http.Header{"X-Test": {"a", "b"}}}, want{200, http.Header{"X-Test": {"a", "b"}, "Content-Type": json}, `{"ok":true,"channel":{"id":"D000000001"}}`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestFault(t *testing.T) {
 			s.Fail("im.open", 1, tt.fault)
 			client := s.Client()
 			client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-			resp, err := client.Do(request(t, s, chatdmtest.BotToken, "im.open", form, "user=U0ALICE01"))
+			resp, err := client.Do(newSlackRequest(t, s, chatdmtest.BotToken, "im.open", formType, "user=U0ALICE01"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,32 +109,33 @@ func TestFault(t *testing.T) {
 			}
 			checkBody(t, "im.open", string(body), tt.want.body)
 			if resp.StatusCode != tt.want.status {
-				t.Errorf("status %d, want %d", resp.StatusCode, tt.want.status)
+				t.Errorf("got status %d, want %d", resp.StatusCode, tt.want.status)
 			}
 			for name, values := range tt.want.header {
 				if got := resp.Header[name]; !slices.Equal(got, values) {
-					t.Errorf("%s: %q, want %q", name, got, values)
+					t.Errorf("got header %s %q, want %q", name, got, values)
 				}
 			}
 			if got := s.Requests()[0].Status; got != tt.want.status {
-				t.Errorf("logged status %d", got)
+				t.Errorf("got logged status %d, want %d", got, tt.want.status)
 			}
 		})
 	}
 }
 
-// Without Apply, a fault takes the place of the call; with it, of the answer.
+// Without Apply, the method does not run. With Apply, it runs and its response is
+// replaced.
 func TestFaultApply(t *testing.T) {
 	s := newSlack(t)
 	s.Fail("im.open", 1, chatdmtest.Fault{Code: "internal_error"})
 	s.Fail("im.open", 1, chatdmtest.Fault{Code: "internal_error", Apply: true})
 	s.Limit("im.open", 2, time.Hour)
-	play(t, s, []step{
-		{"", "im.open", "user=U0ALICE01", errorOf("internal_error")},
-		{"", "conversations.open", "users=U0ALICE01&prevent_creation=true", errorOf("channel_not_found")},
-		{"", "im.open", "user=U0ALICE01", errorOf("internal_error")},
+	runSlackSteps(t, s, []slackStep{
+		{"", "im.open", "user=U0ALICE01", slackError("internal_error")},
+		{"", "conversations.open", "users=U0ALICE01&prevent_creation=true", slackError("channel_not_found")},
+		{"", "im.open", "user=U0ALICE01", slackError("internal_error")},
 		{"", "im.open", "user=U0ALICE01", `{"ok":true,"no_op":true,"already_open":true,"channel":{"id":"D000000001"}}`},
-		{"", "im.open", "user=U0ALICE01", errorOf("ratelimited")}, // the second and the third call counted
+		{"", "im.open", "user=U0ALICE01", slackError("ratelimited")}, // steps 3 and 4 counted
 	})
 }
 
@@ -143,36 +144,36 @@ func TestFaultOrder(t *testing.T) {
 	s.Fail("im.close", 2, chatdmtest.Fault{Code: "first"})
 	s.Fail("im.open", 0, chatdmtest.Fault{Code: "never"})
 	s.Fail("", -1, chatdmtest.Fault{Code: "always"})
-	s.Fail("im.close", 1, chatdmtest.Fault{Code: "hidden_by_always"})
-	play(t, s, []step{
-		{"", "im.open", "user=U0ALICE01", errorOf("always")},
-		{"", "im.close", "", errorOf("first")},
-		{"xoxb-wrong", "im.close", "", errorOf("first")},
-		{"", "im.close", "", errorOf("always")},
-		{"", "no.such", "", errorOf("always")},
+	s.Fail("im.close", 1, chatdmtest.Fault{Code: "never_used"})
+	runSlackSteps(t, s, []slackStep{
+		{"", "im.open", "user=U0ALICE01", slackError("always")},
+		{"", "im.close", "", slackError("first")},
+		{"xoxb-wrong", "im.close", "", slackError("first")},
+		{"", "im.close", "", slackError("always")},
+		{"", "no.such", "", slackError("always")},
 	})
 	s.ClearFaults()
-	checkBody(t, "cleared", post(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"channel":{"id":"D000000001"}}`)
+	checkBody(t, "after ClearFaults", postForm(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"channel":{"id":"D000000001"}}`)
 }
 
 func TestCut(t *testing.T) {
 	for _, inMemory := range []bool{false, true} {
 		for _, tt := range []struct {
-			at   chatdmtest.Point
-			body string // what arrives; "-" if not even the header does
+			cut  chatdmtest.Point
+			body string // the part that the client receives; "-" means that it receives no header
 		}{
 			{chatdmtest.BeforeHeader, "-"},
 			{chatdmtest.InHeader, "-"},
 			{chatdmtest.InBody, `{"ok":true,"channel"`},
 		} {
-			t.Run(fmt.Sprint(tt.at, " in memory ", inMemory), func(t *testing.T) {
+			t.Run(fmt.Sprint(tt.cut, " in memory ", inMemory), func(t *testing.T) {
 				var opts []chatdmtest.Option
 				if inMemory {
 					opts = append(opts, chatdmtest.InMemory())
 				}
 				s := newSlack(t, opts...)
-				s.Fail("im.open", 1, chatdmtest.Fault{Cut: tt.at, Apply: true})
-				resp, err := s.Client().Do(request(t, s, chatdmtest.BotToken, "im.open", form, "user=U0ALICE01"))
+				s.Fail("im.open", 1, chatdmtest.Fault{Cut: tt.cut, Apply: true})
+				resp, err := s.Client().Do(newSlackRequest(t, s, chatdmtest.BotToken, "im.open", formType, "user=U0ALICE01"))
 				if tt.body == "-" {
 					if err == nil {
 						t.Errorf("got %v, want an error", resp)
@@ -181,13 +182,13 @@ func TestCut(t *testing.T) {
 					body, err := io.ReadAll(resp.Body)
 					resp.Body.Close()
 					if !errors.Is(err, io.ErrUnexpectedEOF) || string(body) != tt.body {
-						t.Errorf("body %q, %v, want %q", body, err, tt.body)
+						t.Errorf("got body %q, error %v, want %q, %v", body, err, tt.body, io.ErrUnexpectedEOF)
 					}
 				}
 				if got := s.Requests()[0].Status; got != 0 {
-					t.Errorf("logged status %d", got)
+					t.Errorf("got logged status %d, want 0", got)
 				}
-				checkBody(t, "afterwards", post(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"no_op":true,"already_open":true,"channel":{"id":"D000000001"}}`)
+				checkBody(t, "next request", postForm(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"no_op":true,"already_open":true,"channel":{"id":"D000000001"}}`)
 			})
 		}
 	}
@@ -196,29 +197,29 @@ func TestCut(t *testing.T) {
 func TestCutEmptyBody(t *testing.T) {
 	s := newSlack(t)
 	s.Fail("im.open", 1, chatdmtest.Fault{Status: 503, Cut: chatdmtest.InBody})
-	resp, err := s.Client().Do(request(t, s, chatdmtest.BotToken, "im.open", form, "user=U0ALICE01"))
+	resp, err := s.Client().Do(newSlackRequest(t, s, chatdmtest.BotToken, "im.open", formType, "user=U0ALICE01"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if _, err := io.ReadAll(resp.Body); resp.StatusCode != 503 || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("status %d, body ends with %v", resp.StatusCode, err)
+		t.Errorf("got status %d, error %v, want 503, %v", resp.StatusCode, err, io.ErrUnexpectedEOF)
 	}
-	checkBody(t, "afterwards", post(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"channel":{"id":"D000000001"}}`)
+	checkBody(t, "next request", postForm(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"channel":{"id":"D000000001"}}`)
 }
 
-// A stall lasts as long as the client has patience.
+// A stall lasts until the client times out.
 func TestStall(t *testing.T) {
-	for _, at := range []chatdmtest.Point{chatdmtest.BeforeHeader, chatdmtest.InHeader, chatdmtest.InBody} {
-		t.Run(string(at), func(t *testing.T) {
+	for _, stall := range []chatdmtest.Point{chatdmtest.BeforeHeader, chatdmtest.InHeader, chatdmtest.InBody} {
+		t.Run(string(stall), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSlack(t, chatdmtest.InMemory())
-				s.Fail("im.open", 1, chatdmtest.Fault{Stall: at, Cut: chatdmtest.BeforeHeader})
+				s.Fail("im.open", 1, chatdmtest.Fault{Stall: stall, Cut: chatdmtest.BeforeHeader})
 				client := s.Client()
 				client.Timeout = time.Hour
 				start := time.Now()
-				resp, err := client.Do(request(t, s, chatdmtest.BotToken, "im.open", form, "user=U0ALICE01"))
-				if at == chatdmtest.InBody {
+				resp, err := client.Do(newSlackRequest(t, s, chatdmtest.BotToken, "im.open", formType, "user=U0ALICE01"))
+				if stall == chatdmtest.InBody {
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -226,13 +227,13 @@ func TestStall(t *testing.T) {
 					body, err = io.ReadAll(resp.Body)
 					resp.Body.Close()
 					if string(body) != `{"ok":false,"error` {
-						t.Errorf("body %q", body)
+						t.Errorf("got body %q, want half of the body", body)
 					}
 				}
 				if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Hour {
-					t.Errorf("%v after %v", err, time.Since(start))
+					t.Errorf("got error %v after %v, want %v after 1h", err, time.Since(start), context.DeadlineExceeded)
 				}
-				checkBody(t, "afterwards", post(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"channel":{"id":"D000000001"}}`)
+				checkBody(t, "next request", postForm(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"channel":{"id":"D000000001"}}`)
 			})
 		})
 	}
@@ -243,28 +244,28 @@ func TestDelay(t *testing.T) {
 		s := newSlack(t, chatdmtest.InMemory())
 		s.Fail("im.open", -1, chatdmtest.Fault{Delay: time.Minute})
 		start := time.Now()
-		checkBody(t, "late", post(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"channel":{"id":"D000000001"}}`)
+		checkBody(t, "delayed", postForm(t, s, "im.open", "user=U0ALICE01"), `{"ok":true,"channel":{"id":"D000000001"}}`)
 		if d := time.Since(start); d != time.Minute {
-			t.Errorf("answered after %v", d)
+			t.Errorf("got a response after %v, want 1m", d)
 		}
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := s.Client().Do(request(t, s, chatdmtest.BotToken, "im.open", form, "user=U0BOB0001").WithContext(ctx))
+		_, err := s.Client().Do(newSlackRequest(t, s, chatdmtest.BotToken, "im.open", formType, "user=U0BOB0001").WithContext(ctx))
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("impatient client: %v", err)
+			t.Errorf("client with a timeout: got %v, want %v", err, context.DeadlineExceeded)
 		}
 		time.Sleep(time.Hour)
 		for i, want := range []int{200, 0} {
 			if got := s.Requests()[i].Status; got != want {
-				t.Errorf("request %d: logged status %d, want %d", i, got, want)
+				t.Errorf("request %d: got logged status %d, want %d", i, got, want)
 			}
 		}
 	})
 }
 
-// Close ends what hangs. In the bubble, a goroutine that it left behind would
-// fail the test.
+// Close ends stalled and delayed responses. In the bubble, a leaked goroutine fails
+// the test.
 func TestClose(t *testing.T) {
 	tests := []struct {
 		name string
@@ -276,7 +277,7 @@ func TestClose(t *testing.T) {
 	for _, tt := range tests {
 		body := func(t *testing.T) {
 			s := chatdmtest.NewSlack(tt.opts...)
-			post(t, s, "auth.test", "") // leaves an idle connection
+			postForm(t, s, "auth.test", "") // leaves an idle connection
 			faults := []chatdmtest.Fault{
 				{Stall: chatdmtest.BeforeHeader},
 				{Stall: chatdmtest.InHeader},
@@ -286,10 +287,10 @@ func TestClose(t *testing.T) {
 			for _, fault := range faults {
 				s.Fail("im.open", 1, fault)
 				clients.Go(func() {
-					resp, err := s.Client().Do(request(t, s, chatdmtest.BotToken, "im.open", form, "user=U0ALICE01"))
+					resp, err := s.Client().Do(newSlackRequest(t, s, chatdmtest.BotToken, "im.open", formType, "user=U0ALICE01"))
 					if err == nil {
 						resp.Body.Close()
-						t.Error("a hanging request was answered")
+						t.Error("stalled or delayed request: got a response, want an error")
 					}
 				})
 			}
@@ -299,8 +300,8 @@ func TestClose(t *testing.T) {
 			s.Close()
 			clients.Wait()
 			s.Close()
-			if _, err := s.Client().Do(request(t, s, chatdmtest.BotToken, "auth.test", form, "")); err == nil {
-				t.Error("a closed server answered")
+			if _, err := s.Client().Do(newSlackRequest(t, s, chatdmtest.BotToken, "auth.test", formType, "")); err == nil {
+				t.Error("after Close: got a response, want an error")
 			}
 		}
 		t.Run(tt.name, func(t *testing.T) {
@@ -318,55 +319,55 @@ func TestRequests(t *testing.T) {
 		s := newSlack(t, chatdmtest.InMemory())
 		start := time.Now()
 		s.Fail("im.open", 1, chatdmtest.Fault{Status: 503})
-		post(t, s, "im.open?x=1", "user=U0ALICE01")
+		postForm(t, s, "im.open?x=1", "user=U0ALICE01")
 		time.Sleep(time.Second)
-		elsewhere := request(t, s, "", "", "", "")
-		elsewhere.URL.Path = "/elsewhere"
-		send(t, s, elsewhere)
+		outsideAPI := newSlackRequest(t, s, "", "", "", "")
+		outsideAPI.URL.Path = "/elsewhere"
+		send(t, s, outsideAPI)
 
-		log := s.Requests()
-		if len(log) != 2 {
-			t.Fatalf("%d requests", len(log))
+		requests := s.Requests()
+		if len(requests) != 2 {
+			t.Fatalf("got %d requests, want 2", len(requests))
 		}
-		r := log[0]
+		r := requests[0]
 		if r.Method != "im.open" || r.HTTPMethod != "POST" || r.Path != "/api/im.open" || r.RawQuery != "x=1" ||
 			string(r.Body) != "user=U0ALICE01" || r.Header.Get("Authorization") != "Bearer "+chatdmtest.BotToken ||
 			!r.Time.Equal(start) || r.Status != 503 {
-			t.Errorf("logged %+v", r)
+			t.Errorf("got first request %+v, want im.open with status 503", r)
 		}
-		if r := log[1]; r.Method != "" || r.Status != 404 || !r.Time.Equal(start.Add(time.Second)) {
-			t.Errorf("logged %+v", r)
+		if r := requests[1]; r.Method != "" || r.Status != 404 || !r.Time.Equal(start.Add(time.Second)) {
+			t.Errorf("got second request %+v, want status 404 outside the API", r)
 		}
 		r.Header.Set("Authorization", "changed")
 		r.Body[0] = 'X'
 		if again := s.Requests()[0]; again.Header.Get("Authorization") == "changed" || again.Body[0] == 'X' {
-			t.Error("the log was changed through a copy")
+			t.Errorf("after changing the returned request: got %+v, want it unchanged", again)
 		}
 		s.ResetRequests()
 		if n := len(s.Requests()); n != 0 {
-			t.Errorf("%d requests after reset", n)
+			t.Errorf("after ResetRequests: got %d requests, want 0", n)
 		}
 	})
 }
 
 func TestLargeBody(t *testing.T) {
 	s := newSlack(t)
-	s.Fail("", 1, chatdmtest.Fault{Code: "for_the_next"})
-	if got := send(t, s, request(t, s, chatdmtest.BotToken, "api.test", form, "a="+strings.Repeat("x", 1<<20))); got.status != 413 {
-		t.Errorf("status %d", got.status)
+	s.Fail("", 1, chatdmtest.Fault{Code: "unused"})
+	if got := send(t, s, newSlackRequest(t, s, chatdmtest.BotToken, "api.test", formType, "a="+strings.Repeat("x", 1<<20))); got.status != 413 {
+		t.Errorf("got status %d, want 413", got.status)
 	}
 	if n := len(s.Requests()[0].Body); n != 1<<20 {
-		t.Errorf("kept %d bytes", n)
+		t.Errorf("got a logged body of %d bytes, want %d", n, 1<<20)
 	}
-	checkBody(t, "next", post(t, s, "api.test", ""), errorOf("for_the_next"))
+	checkBody(t, "next request", postForm(t, s, "api.test", ""), slackError("unused"))
 }
 
-func TestMounted(t *testing.T) {
+func TestServeHTTP(t *testing.T) {
 	s := newSlack(t)
-	outer := httptest.NewServer(s)
-	defer outer.Close()
+	server := httptest.NewServer(s)
+	defer server.Close()
 	get := func(path string) (int, error) {
-		resp, err := outer.Client().Get(outer.URL + path)
+		resp, err := server.Client().Get(server.URL + path)
 		if err != nil {
 			return 0, err
 		}
@@ -374,45 +375,45 @@ func TestMounted(t *testing.T) {
 		return resp.StatusCode, nil
 	}
 	if status, err := get("/api/api.test"); status != 200 {
-		t.Errorf("mounted: %d, %v", status, err)
+		t.Errorf("got status %d, error %v, want 200", status, err)
 	}
 
-	// Without a connection to take over, a cut is an abort, and so is a stall
-	// once it ends.
-	aborted := func(r *http.Request) (abort bool) {
-		defer func() { abort = recover() == http.ErrAbortHandler }()
+	// If the connection cannot be hijacked, the server aborts the request: for a cut
+	// at once, for a stall after the client has disconnected.
+	aborts := func(r *http.Request) (aborted bool) {
+		defer func() { aborted = recover() == http.ErrAbortHandler }()
 		s.ServeHTTP(httptest.NewRecorder(), r)
 		return false
 	}
 	s.Fail("api.test", 1, chatdmtest.Fault{Cut: chatdmtest.InBody})
-	if !aborted(httptest.NewRequest("GET", "/api/api.test", nil)) {
-		t.Error("a cut was answered")
+	if !aborts(httptest.NewRequest("GET", "/api/api.test", nil)) {
+		t.Error("Cut: got a response, want an abort")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.Fail("api.test", 1, chatdmtest.Fault{Stall: chatdmtest.InBody})
-	if !aborted(httptest.NewRequestWithContext(ctx, "GET", "/api/api.test", nil)) {
-		t.Error("a stall was answered")
+	if !aborts(httptest.NewRequestWithContext(ctx, "GET", "/api/api.test", nil)) {
+		t.Error("Stall: got a response, want an abort")
 	}
 	s.Close()
 	if _, err := get("/api/api.test"); err == nil {
-		t.Error("answered after Close")
+		t.Error("after Close: got a response, want an error")
 	}
 }
 
-func TestInMemoryDial(t *testing.T) {
+func TestInMemory(t *testing.T) {
 	s := chatdmtest.NewSlack(chatdmtest.InMemory())
 	if s.URL != "http://localhost:0/api" {
-		t.Errorf("URL %s", s.URL)
+		t.Errorf("got URL %s, want http://localhost:0/api", s.URL)
 	}
 	s.Close()
 	if _, err := s.Client().Get(s.URL + "/api.test"); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("after Close: %v", err)
+		t.Errorf("after Close: got %v, want %v", err, net.ErrClosed)
 	}
 }
 
-// Everything at once, for the race detector.
-func TestConcurrent(t *testing.T) {
+// Run with -race.
+func TestSlackConcurrency(t *testing.T) {
 	s := newSlack(t)
 	people := []string{chatdmtest.Alice, chatdmtest.Bob, chatdmtest.Carol, chatdmtest.Dave}
 	var callers sync.WaitGroup
@@ -421,9 +422,9 @@ func TestConcurrent(t *testing.T) {
 			token := []string{chatdmtest.BotToken, chatdmtest.UserToken}[i%2]
 			for j := range 10 {
 				person := people[(i+j)%len(people)]
-				postAs(t, s, token, "conversations.open", "return_im=1&users="+person)
-				postAs(t, s, token, "im.close", "channel=D000000001")
-				postAs(t, s, token, "conversations.list", "types=im")
+				postFormAs(t, s, token, "conversations.open", "return_im=1&users="+person)
+				postFormAs(t, s, token, "im.close", "channel=D000000001")
+				postFormAs(t, s, token, "conversations.list", "types=im")
 				s.Fail("im.close", 1, chatdmtest.Fault{Code: "fatal_error"})
 				s.Limit("im.open", j, time.Minute)
 				s.RetireIM(j%2 == 0)
@@ -436,10 +437,10 @@ func TestConcurrent(t *testing.T) {
 	}
 	callers.Wait()
 	if n := len(s.Requests()); n != 16*10*3 {
-		t.Errorf("logged %d requests", n)
+		t.Errorf("got %d requests, want %d", n, 16*10*3)
 	}
-	page := post(t, s, "conversations.list", "types=im")
+	page := postForm(t, s, "conversations.list", "types=im")
 	if n := strings.Count(page, `"is_im":true`); n != len(people) {
-		t.Errorf("%d conversations with %d people: %s", n, len(people), page)
+		t.Errorf("got %d DMs, want %d: %s", n, len(people), page)
 	}
 }

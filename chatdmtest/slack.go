@@ -2,28 +2,24 @@ package chatdmtest
 
 import (
 	"cmp"
-	"fmt"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
 
-// The tokens of a new [Slack] workspace. Both have every scope.
+// The tokens of a new [Slack] workspace. Both have all scopes.
 const (
-	BotToken  = "xoxb-chatdmtest-bot"  // of BotUser
-	UserToken = "xoxp-chatdmtest-user" // of AdminUser
+	BotToken  = "xoxb-chatdmtest-bot"  // belongs to BotUser
+	UserToken = "xoxp-chatdmtest-user" // belongs to AdminUser
 )
 
-// The ids of the users of a new [Slack] workspace. The eight people from Alice
-// to Heidi are active members: with one of the two token owners they fill the
-// largest group that Slack opens. Their names are theirs in lower case, such as
-// "alice".
+// The IDs of the users of a new [Slack] workspace. Alice to Heidi are eight
+// active members. Together with one of the token owners, they fill the largest
+// group DM that Slack allows. Their names are the constants in lower case, such
+// as "alice".
 const (
-	BotUser   = "UBOT"   // a bot, the owner of BotToken
-	AdminUser = "UADMIN" // a person, the owner of UserToken
+	BotUser   = "UBOT"   // a bot, owner of BotToken
+	AdminUser = "UADMIN" // a person, owner of UserToken
 
 	Alice = "U0ALICE01"
 	Bob   = "U0BOB0001"
@@ -34,131 +30,150 @@ const (
 	Grace = "U0GRACE01"
 	Heidi = "U0HEIDI01"
 
-	DisabledUser = "U0DISABLED" // a person whose account was disabled
-	HiddenUser   = "U0HIDDEN01" // a person whom nobody else may see
+	DisabledUser = "U0DISABLED" // a person with a disabled account
+	HiddenUser   = "U0HIDDEN01" // a person whom no other user can see
 	OtherBot     = "U0OTHERBOT" // a bot that BotToken cannot message
 )
 
-// Slack is a workspace of Slack behind its Web API. Make one with [NewSlack].
-// Everything is safe for concurrent use.
+// Slack is a fake Slack workspace with a Web API. Use [NewSlack] to start one.
+// A Slack is safe for concurrent use by multiple goroutines.
 //
 // # Methods
 //
-// It knows im.open, im.close, conversations.open, conversations.close and
-// conversations.list; and, so that a bot can say something and generic calls
-// have something to reach, auth.test, api.test, a chat.postMessage that needs
-// a channel and a text, and a conversations.history of one page, the newest
-// messages first. Others are an unknown_method. A method takes a POST with
-// a form, or with JSON (all but im.open), or a GET; arguments in the query of a
-// POST count where its body has none of that name. A token in the query never
-// counts.
+// Slack implements these methods:
 //
-// A request is checked in this order: scripted faults, the budget set by Limit,
-// the name of the method, the request's form, the token, the retirement of im.*,
-// the scopes, the arguments.
+//   - im.open and im.close
+//   - conversations.open, conversations.close, and conversations.list
+//   - conversations.history: one page with the newest messages, newest first
+//   - chat.postMessage: needs a channel and a text
+//   - auth.test and api.test
 //
-// # State
+// The response to any other method is unknown_method.
 //
-// A set of people has one conversation, whoever opens it. It is open or closed
-// for each of them apart; a message opens it for all. Opening an open 1:1
-// conversation, and closing a closed one of any kind, is a no_op; opening an open
-// group carries no flag. A group keeps the order of people in which it was first
-// opened, behind the caller who did.
+// A request can be a GET, or a POST with a form or JSON. im.open does not accept
+// JSON. A POST can also have arguments in its query, but arguments in the body
+// take precedence. A token in the query is ignored.
 //
-// A page of conversations.list is filtered by exclude_archived when it is full, as
-// Slack's are: it may come short, or empty, and others follow.
+// Slack checks a request in this order:
 //
-// # Choices
+//  1. faults
+//  2. the rate limit
+//  3. the name of the method
+//  4. the format of the request
+//  5. the token
+//  6. whether the method is retired
+//  7. the scopes
+//  8. the arguments
 //
-// Where nothing is documented, this server does what follows.
-//   - conversations.open with both users and channel uses channel.
-//   - With prevent_creation and no conversation yet, it is channel_not_found;
-//     with one, the conversation is opened.
-//   - A users argument that holds nothing but commas is not_enough_users.
-//   - conversations.list gives the caller's direct messages whether open or
-//     closed, in the order of their creation. As in Slack's own examples, groups
-//     have is_open there, and 1:1 conversations have not.
-//   - A body without a byte has no arguments, whatever its type, except for
-//     multipart, which is invalid_form_data. A text/plain body is read as a form.
-//   - An argument's name is too long above 100 bytes.
-//   - A request's body above one mebibyte is HTTP 413.
+// # Conversations
+//
+// Each set of users has one conversation, whoever opens it. A conversation is
+// open or closed for each member separately. A message opens it for all members.
+//
+// Opening an open DM and closing a closed conversation are no-ops and have the
+// no_op flag. The response to opening an open group DM has no flag. The members of
+// a group DM are the user who opened it first, followed by the others in the order
+// of that request.
+//
+// As on Slack, exclude_archived filters a page of conversations.list after the
+// page is full. A page can be short or empty although more pages follow.
+//
+// # Undocumented cases
+//
+// Slack's documentation does not cover these cases. This server behaves as
+// follows:
+//
+//   - conversations.open: if both users and channel are set, users is ignored.
+//   - conversations.open with prevent_creation: the error is channel_not_found if
+//     the conversation does not exist. Otherwise, the conversation is opened.
+//   - conversations.open: the error is not_enough_users if users contains only
+//     commas.
+//   - conversations.list returns open and closed DMs in the order in which they
+//     were created. As in Slack's examples, group DMs have is_open and DMs do not.
+//   - An empty body has no arguments, whatever its type. An empty multipart body
+//     is invalid_form_data. A text/plain body is parsed as a form.
+//   - An argument name can have at most 100 bytes.
+//   - If a request body is larger than 1 MiB, the response is HTTP 413.
 type Slack struct {
-	// URL is the root of the API, without a slash at its end:
-	// "http://127.0.0.1:1234/api". A method is at URL + "/" + its name.
+	// URL is the root of the API, such as "http://127.0.0.1:1234/api". It has no
+	// trailing slash. The URL of a method is URL + "/" + its name.
 	URL string
 
 	server
 
-	stateMu   sync.Mutex // guards what follows
-	retired   bool
-	users     map[string]User
-	tokens    map[string]Token
-	byID      map[string]*conversation
-	byMembers map[string]*conversation // the direct messages
-	order     []*conversation          // all, as created
-	replies   int                      // makes request ids
-	messages  int                      // makes timestamps
+	stateMu             sync.Mutex // guards the fields below
+	imRetired           bool
+	users               map[string]User          // by ID
+	tokens              map[string]Token         // by value
+	conversations       []*conversation          // in order of creation
+	conversationsByID   map[string]*conversation // all of them
+	directConversations map[string]*conversation // DMs and group DMs by membersKey
+	responseCount       int                      // for the next request ID
+	messageCount        int                      // for the next message timestamp
 }
 
-// A User is a member of a workspace.
+// A User is a member of a [Slack] workspace.
 type User struct {
 	ID       string // "U0ALICE01"
-	Name     string // "alice"; "" is ID in lower case
-	Disabled bool   // to message them is user_disabled; their tokens are account_inactive
-	Bot      bool   // a bot's token cannot open a conversation with them: cannot_dm_bot
-	Hidden   bool   // others who message them get user_not_visible
+	Name     string // "alice"; if empty, the ID in lower case
+	Disabled bool   // opening a conversation with the user fails with user_disabled; the user's tokens fail with account_inactive
+	Bot      bool   // opening a conversation with the user as a bot fails with cannot_dm_bot
+	Hidden   bool   // opening a conversation with the user as someone else fails with user_not_visible
 }
 
-// A TokenState says whether a token is good for anything.
+// A TokenState says whether a [Token] is valid.
 type TokenState string
 
-// The states of a token, and the error that each one gives.
+// The states of a [Token], and the errors that they cause.
 const (
-	Active   TokenState = ""
+	Active   TokenState = ""         // no error
 	Revoked  TokenState = "revoked"  // token_revoked
 	Expired  TokenState = "expired"  // token_expired
 	Inactive TokenState = "inactive" // account_inactive
 )
 
-// A Token lets a user call the API.
+// A Token authorizes API calls of a [User].
 type Token struct {
 	Value  string     // "xoxb-…"
-	User   string     // the id of its owner; a token of nobody is account_inactive
-	Scopes []string   // nil: every scope; empty: none
-	State  TokenState // zero: Active
+	User   string     // ID of the owner; if no such user exists, the error is account_inactive
+	Scopes []string   // nil means all scopes; empty means none
+	State  TokenState // the zero value is Active
 }
 
-// A Channel is a public or private channel: no direct message, but something
-// that calls for direct messages can meet by mistake, and that can be listed.
+// A Channel is a public or private channel in a [Slack] workspace. Add one to
+// test what a program does when it lists channels or mistakes one for a DM.
 type Channel struct {
 	ID       string
 	Name     string
-	Private  bool // visible to its Members only
+	Private  bool // only Members can see the channel
 	Archived bool
-	Members  []string // ids of users
+	Members  []string // user IDs
 }
 
-// RetiredIM starts a [Slack] server on which im.* are retired, as they are on
-// slack.com since 2021-02-24: their answer is method_deprecated.
-func RetiredIM() Option {
-	return func(c *config) { c.retiredIM = true }
+// A Message is a message that was posted with chat.postMessage.
+type Message struct {
+	User string // ID of the author
+	Text string
+	ID   string // on Slack, the timestamp, such as "1700000000.000001"; on Rocket.Chat, the _id
 }
 
-// NewSlack starts a server with a new workspace: the users and tokens among the
-// package's constants, and no conversations. Close it in the end. Like
-// httptest.NewServer, it panics if it cannot listen on the loopback interface; and
-// if an option is for another platform.
+// NewSlack starts a fake Slack workspace. It has the users and tokens that the
+// constants of this package name, and no conversations. The caller should call
+// Close when finished.
+//
+// NewSlack panics if it cannot listen on the loopback interface, or if an option
+// applies only to Rocket.Chat.
 func NewSlack(opts ...Option) *Slack {
 	c := newConfig(opts)
 	if c.generation != "" {
-		panic("chatdmtest: Generation is an option of NewRocketChat, not of NewSlack")
+		panic("chatdmtest: NewSlack does not support the Generation option; use NewRocketChat")
 	}
 	s := &Slack{
-		retired:   c.retiredIM,
-		users:     make(map[string]User),
-		tokens:    make(map[string]Token),
-		byID:      make(map[string]*conversation),
-		byMembers: make(map[string]*conversation),
+		imRetired:           c.imRetired,
+		users:               make(map[string]User),
+		tokens:              make(map[string]Token),
+		conversationsByID:   make(map[string]*conversation),
+		directConversations: make(map[string]*conversation),
 	}
 	for _, u := range []User{
 		{ID: BotUser, Name: "chatdmtest", Bot: true},
@@ -183,7 +198,8 @@ func NewSlack(opts ...Option) *Slack {
 	return s
 }
 
-// AddUser adds a user, or replaces the one with that ID. Conversations stay.
+// AddUser adds a user, or replaces the user with the same ID. It does not change
+// the user's conversations.
 func (s *Slack) AddUser(u User) {
 	u.Name = cmp.Or(u.Name, strings.ToLower(u.ID))
 	s.stateMu.Lock()
@@ -191,7 +207,7 @@ func (s *Slack) AddUser(u User) {
 	s.users[u.ID] = u
 }
 
-// AddToken adds a token, or replaces the one with that Value.
+// AddToken adds a token, or replaces the token with the same Value.
 func (s *Slack) AddToken(t Token) {
 	t.Scopes = slices.Clone(t.Scopes)
 	s.stateMu.Lock()
@@ -199,212 +215,47 @@ func (s *Slack) AddToken(t Token) {
 	s.tokens[t.Value] = t
 }
 
-// AddChannel adds a channel, or replaces the conversation with that ID in its
-// place in the list.
+// AddChannel adds a channel, or replaces the conversation with the same ID. A
+// replacement keeps its position in conversations.list.
 func (s *Slack) AddChannel(c Channel) {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
-	kind := publicChannel
+	channelType := publicChannel
 	if c.Private {
-		kind = privateChannel
+		channelType = privateChannel
 	}
-	conv := newConversation(c.ID, kind, "", c.Members)
-	conv.name, conv.archived = c.Name, c.Archived
-	if old := s.byID[c.ID]; old != nil {
-		if old.direct() {
-			delete(s.byMembers, memberKey(old.members))
+	added := newConversation(c.ID, channelType, "", c.Members)
+	added.name, added.archived = c.Name, c.Archived
+	if old := s.conversationsByID[c.ID]; old != nil {
+		if old.isDirect() {
+			delete(s.directConversations, membersKey(old.members))
 		}
-		s.order[slices.Index(s.order, old)] = conv
+		s.conversations[slices.Index(s.conversations, old)] = added
 	} else {
-		s.order = append(s.order, conv)
+		s.conversations = append(s.conversations, added)
 	}
-	s.byID[c.ID] = conv
+	s.conversationsByID[c.ID] = added
 }
 
-// A Message is what chat.postMessage has posted.
-type Message struct {
-	User string // the id of its author
-	Text string
-	ID   string // on Slack its timestamp, "1700000000.000001"; on Rocket.Chat its _id
-}
-
-// Messages returns what was posted in a conversation, the oldest first; nil where
-// nothing was, and where there is no such conversation. A test finds out by it
-// that a greeting whose answer was lost is there once.
+// Messages returns the messages in a conversation, oldest first. It returns nil if
+// the conversation has no messages or does not exist. Use it to check that a
+// message was posted exactly once although a response was lost.
 func (s *Slack) Messages(channel string) []Message {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
-	var posted []Message
-	if v := s.byID[channel]; v != nil {
-		for _, m := range v.messages {
-			posted = append(posted, Message{User: m.User, Text: m.Text, ID: m.TS})
+	var messages []Message
+	if conv := s.conversationsByID[channel]; conv != nil {
+		for _, m := range conv.messages {
+			messages = append(messages, Message{User: m.User, Text: m.Text, ID: m.TS})
 		}
 	}
-	return posted
+	return messages
 }
 
-// RetireIM retires im.*, or brings them back, while the server runs. See [RetiredIM].
+// RetireIM retires im.open and im.close if retired is true, and restores them if
+// it is false. See [RetiredIM].
 func (s *Slack) RetireIM(retired bool) {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
-	s.retired = retired
-}
-
-// slackCall is a call whose form, token and scopes are in order.
-type slackCall struct {
-	method string
-	args   map[string]string // an absent argument has no entry
-	token  Token
-	caller User
-}
-
-// slackMethod is what the server knows of a method.
-type slackMethod struct {
-	run     func(*Slack, *slackCall) slackReply
-	noJSON  bool
-	nested  bool     // takes arrays and objects in JSON
-	public  bool     // needs no token
-	accepts []string // scopes: any of them will do, unless lacks knows better
-	lacks   func(*Slack, *slackCall) []string
-}
-
-var slackMethods = map[string]slackMethod{
-	"api.test":              {run: (*Slack).apiTest, nested: true, public: true},
-	"auth.test":             {run: (*Slack).authTest},
-	"chat.postMessage":      {run: (*Slack).postMessage, nested: true, accepts: []string{"chat:write"}},
-	"conversations.close":   {run: (*Slack).conversationsClose, accepts: writeScopes, lacks: (*Slack).closeLacks},
-	"conversations.history": {run: (*Slack).conversationsHistory, accepts: historyScopes},
-	"conversations.list":    {run: (*Slack).conversationsList, accepts: readScopes, lacks: (*Slack).listLacks},
-	"conversations.open":    {run: (*Slack).conversationsOpen, accepts: writeScopes, lacks: (*Slack).openLacks},
-	"im.close":              {run: (*Slack).imClose, accepts: []string{"im:write"}},
-	"im.open":               {run: (*Slack).imOpen, accepts: []string{"im:write"}, noJSON: true},
-}
-
-// respond implements platform.
-func (s *Slack) respond(c call) answer {
-	if wait := s.spend(c.method).wait; wait > 0 {
-		return s.throttle(wait)
-	}
-	if c.http.Method != http.MethodGet && c.http.Method != http.MethodPost {
-		a := plainAnswer(http.StatusMethodNotAllowed)
-		a.header.Set("Allow", "GET, POST")
-		return a
-	}
-	s.stateMu.Lock()
-	defer s.stateMu.Unlock()
-	method, known := slackMethods[c.method]
-	if !known {
-		return s.encode(slackReply{Error: "unknown_method", ReqMethod: c.method}, nil)
-	}
-
-	args, warnings, code := readArgs(c, method)
-	if code != "" {
-		return s.encode(slackReply{Error: code}, warnings)
-	}
-	sc := &slackCall{method: c.method, args: args}
-	if method.public {
-		return s.encode(method.run(s, sc), warnings)
-	}
-	if code := s.authenticate(c, sc); code != "" {
-		return s.encode(slackReply{Error: code}, warnings)
-	}
-
-	a := s.encode(s.authorized(sc, method), warnings)
-	a.header.Set("X-OAuth-Scopes", strings.Join(sc.token.granted(), ","))
-	a.header.Set("X-Accepted-OAuth-Scopes", strings.Join(method.accepts, ","))
-	return a
-}
-
-// authenticate finds the token of a request and its owner.
-func (s *Slack) authenticate(c call, sc *slackCall) (code string) {
-	value := sc.args["token"]
-	if scheme, credential, ok := strings.Cut(c.http.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		value = strings.TrimSpace(credential)
-	}
-	delete(sc.args, "token")
-	if value == "" {
-		return "not_authed"
-	}
-	token, known := s.tokens[value]
-	if !known {
-		return "invalid_auth"
-	}
-	switch token.State {
-	case Revoked:
-		return "token_revoked"
-	case Expired:
-		return "token_expired"
-	case Inactive:
-		return "account_inactive"
-	}
-	owner, known := s.users[token.User]
-	if !known || owner.Disabled {
-		return "account_inactive"
-	}
-	sc.token, sc.caller = token, owner
-	return ""
-}
-
-// authorized runs a method for a caller who is known.
-func (s *Slack) authorized(sc *slackCall, method slackMethod) slackReply {
-	if s.retired && successors[sc.method] != "" {
-		return retired(sc.method)
-	}
-	var lacking []string
-	if method.lacks != nil {
-		lacking = method.lacks(s, sc)
-	} else {
-		lacking = sc.token.lacks(method.accepts)
-	}
-	if lacking != nil {
-		return missingScope(lacking, sc.token.granted())
-	}
-	return method.run(s, sc)
-}
-
-// refuse implements platform: an answer that nothing but a script is behind.
-func (s *Slack) refuse(c call, code string) answer {
-	s.stateMu.Lock()
-	defer s.stateMu.Unlock()
-	reply := slackReply{Error: cmp.Or(code, "internal_error")}
-	switch {
-	case code == "missing_scope":
-		reply = missingScope(slackMethods[c.method].accepts, []string{"identify"})
-	case code == "unknown_method":
-		reply.ReqMethod = c.method
-	case code == "method_deprecated" && successors[c.method] != "":
-		reply = retired(c.method)
-	}
-	return s.encode(reply, nil)
-}
-
-// throttle is the answer while the budget is spent for that long.
-func (s *Slack) throttle(wait time.Duration) answer {
-	s.stateMu.Lock()
-	defer s.stateMu.Unlock()
-	a := s.encode(slackReply{Error: "ratelimited"}, nil)
-	a.status = http.StatusTooManyRequests
-	a.header.Set("Retry-After", strconv.FormatInt(seconds(wait), 10))
-	return a
-}
-
-// encode makes an answer of a reply and the warnings about its request.
-func (s *Slack) encode(reply slackReply, warnings []string) answer {
-	reply.OK = reply.Error == ""
-	if len(warnings) > 0 {
-		reply.Warning = strings.Join(warnings, ",")
-		if reply.Metadata == nil {
-			reply.Metadata = new(slackMetadata)
-		}
-		reply.Metadata.Warnings = warnings
-	}
-	s.replies++
-	return answer{
-		status: http.StatusOK,
-		header: http.Header{
-			"Content-Type":   {"application/json; charset=utf-8"},
-			"X-Slack-Req-Id": {fmt.Sprintf("%032x", s.replies)},
-		},
-		body: marshal(reply),
-	}
+	s.imRetired = retired
 }

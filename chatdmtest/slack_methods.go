@@ -9,443 +9,189 @@ import (
 	"time"
 )
 
-// teamID is the id of the one workspace there is.
-const teamID = "T0CHATDM1"
+// maxOtherUsers is how many users a group DM can have besides the one who opens it.
+const maxOtherUsers = 8
 
-// maxOthers is how many people a group holds besides the one who opens it.
-const maxOthers = 8
-
-// A kind is a type of conversation, by its name in conversations.list.
-type kind string
-
-const (
-	publicChannel  kind = "public_channel"
-	privateChannel kind = "private_channel"
-	mpim           kind = "mpim"
-	im             kind = "im"
-)
-
-// kindScopes are the scopes that let a token change, or see, conversations of a
-// kind. Any one of them will do.
-var kindScopes = map[kind]struct{ write, read []string }{
-	publicChannel:  {[]string{"channels:write", "channels:manage"}, []string{"channels:read"}},
-	privateChannel: {[]string{"groups:write"}, []string{"groups:read"}},
-	mpim:           {[]string{"mpim:write"}, []string{"mpim:read"}},
-	im:             {[]string{"im:write"}, []string{"im:read"}},
+func (s *Slack) imOpen(req *slackRequest) slackResponse {
+	user, ok := req.args["user"]
+	if !ok {
+		return missingArgumentError("user")
+	}
+	conv, code := s.directConversation(req, []string{user}, true)
+	if code != "" {
+		return slackResponse{Error: code}
+	}
+	return openConversation(req, conv)
 }
 
-var (
-	writeScopes   = []string{"channels:write", "groups:write", "mpim:write", "im:write"}
-	historyScopes = []string{"channels:history", "groups:history", "mpim:history", "im:history"}
-	readScopes    = []string{"channels:read", "groups:read", "mpim:read", "im:read"}
-	allScopes     = slices.Concat(writeScopes, []string{"channels:manage", "chat:write"}, readScopes, historyScopes)
-)
-
-func (t Token) granted() []string {
-	if t.Scopes == nil {
-		return allScopes
+func (s *Slack) imClose(req *slackRequest) slackResponse {
+	id, ok := req.args["channel"]
+	if !ok {
+		return missingArgumentError("channel")
 	}
-	return t.Scopes
+	conv := s.conversationsByID[id]
+	if conv == nil || conv.conversationType != dm {
+		return slackResponse{Error: "channel_not_found"}
+	}
+	return closeConversation(req, conv)
 }
 
-// lacks returns the alternatives if the token has none of them. A call that
-// needs no scope has no alternatives.
-func (t Token) lacks(alternatives []string) []string {
-	if len(alternatives) == 0 || slices.ContainsFunc(alternatives, func(scope string) bool {
-		return slices.Contains(t.granted(), scope)
-	}) {
-		return nil
+func (s *Slack) conversationsOpen(req *slackRequest) slackResponse {
+	id, ok := req.args["channel"]
+	if id == "" && req.args["users"] != "" {
+		return s.openWithUsers(req)
 	}
-	return alternatives
+	if !ok {
+		return slackResponse{Error: "users_list_not_supplied"}
+	}
+	conv := s.visibleConversation(req, id)
+	switch {
+	case conv == nil:
+		return slackResponse{Error: "channel_not_found"}
+	case !conv.isDirect():
+		return slackResponse{Error: "method_not_supported_for_channel_type"}
+	}
+	return openConversation(req, conv)
 }
 
-// conversation is a direct message, a group of them, or a channel.
-type conversation struct {
-	id       string
-	kind     kind
-	name     string
-	purpose  string // of a group
-	creator  string
-	members  []string
-	archived bool
-	created  time.Time
-	updated  time.Time
-	messages []*slackMessage // as posted
-	latest   *slackMessage
-	open     map[string]bool   // by member
-	lastRead map[string]string // by member
-	unread   map[string]int    // by member
+func (s *Slack) openWithUsers(req *slackRequest) slackResponse {
+	others := req.otherUsers()
+	switch {
+	case len(others) == 0:
+		return slackResponse{Error: "not_enough_users"}
+	case len(others) > maxOtherUsers:
+		return slackResponse{Error: "too_many_users"}
+	}
+	conv, code := s.directConversation(req, others, !req.boolArg("prevent_creation"))
+	if code != "" {
+		return slackResponse{Error: code}
+	}
+	return openConversation(req, conv)
 }
 
-func newConversation(id string, kind kind, creator string, members []string) *conversation {
-	now := time.Now()
-	return &conversation{
-		id:       id,
-		kind:     kind,
-		creator:  creator,
-		members:  slices.Clone(members),
-		created:  now,
-		updated:  now,
-		open:     make(map[string]bool),
-		lastRead: make(map[string]string),
-		unread:   make(map[string]int),
-	}
-}
-
-// direct reports whether the conversation is a direct message, to one or to many.
-func (v *conversation) direct() bool { return v.kind == im || v.kind == mpim }
-
-func (v *conversation) has(user string) bool { return slices.Contains(v.members, user) }
-
-// setOpen opens or closes the conversation for a member and reports whether that
-// changed anything.
-func (v *conversation) setOpen(user string, open bool) (changed bool) {
-	if v.open[user] == open {
-		return false
-	}
-	v.open[user] = open
-	v.updated = time.Now()
-	return true
-}
-
-// object is the conversation as its member, or anyone who may see it, is shown it.
-func (v *conversation) object(user string) any {
-	lastRead := v.lastRead[user]
-	if lastRead == "" {
-		lastRead = "0000000000.000000"
-	}
-	reading := slackReading{
-		LastRead:           lastRead,
-		Latest:             v.latest,
-		UnreadCount:        v.unread[user],
-		UnreadCountDisplay: v.unread[user],
-		IsOpen:             v.open[user],
-	}
-	if v.kind == im {
-		other := user
-		for _, member := range v.members {
-			if member != user {
-				other = member
-			}
-		}
-		return slackIM{
-			ID:           v.id,
-			Created:      v.created.Unix(),
-			IsIM:         true,
-			User:         other,
-			slackReading: reading,
-			Updated:      v.updated.UnixMilli(),
-		}
-	}
-	channel := slackChannel{
-		ID:             v.id,
-		Name:           v.name,
-		NameNormalized: v.name,
-		IsChannel:      true,
-		IsMPIM:         v.kind == mpim,
-		IsPrivate:      v.kind != publicChannel,
-		IsArchived:     v.archived,
-		IsMember:       v.has(user),
-		PendingShared:  []string{},
-		Created:        v.created.Unix(),
-		Creator:        v.creator,
-		Updated:        v.updated.UnixMilli(),
-		NumMembers:     len(v.members),
-		SharedTeamIDs:  []string{teamID},
-	}
-	if v.kind == mpim {
-		channel.Members = v.members
-		channel.slackReading = &reading
-		channel.Purpose = slackText{Value: v.purpose, Creator: v.creator, LastSet: v.created.Unix()}
-	} else {
-		channel.PreviousNames = []string{}
-	}
-	return channel
-}
-
-func memberKey(members []string) string {
-	return strings.Join(slices.Sorted(slices.Values(members)), ",")
-}
-
-// visible finds a conversation by id, unless it is a private channel or a direct
-// message of others.
-func (s *Slack) visible(c *slackCall, id string) *conversation {
-	v := s.byID[id]
-	if v == nil || v.kind != publicChannel && !v.has(c.caller.ID) {
-		return nil
-	}
-	return v
-}
-
-// others is the list of users to open a conversation with: without the caller,
-// unless nobody else is named.
-func (c *slackCall) others(list string) []string {
-	var named, others []string
-	for id := range strings.SplitSeq(list, ",") {
+// otherUsers returns the users argument as a list without duplicates. The list
+// does not contain the caller, unless the caller is the only user in it.
+func (req *slackRequest) otherUsers() []string {
+	var users, others []string
+	for id := range strings.SplitSeq(req.args["users"], ",") {
 		id = strings.TrimSpace(id)
-		if id == "" || slices.Contains(named, id) {
+		if id == "" || slices.Contains(users, id) {
 			continue
 		}
-		named = append(named, id)
-		if id != c.caller.ID {
+		users = append(users, id)
+		if id != req.caller.ID {
 			others = append(others, id)
 		}
 	}
 	if len(others) == 0 {
-		return named
+		return users
 	}
 	return others
 }
 
-// with finds the direct message between the caller and others, or creates it.
-func (s *Slack) with(c *slackCall, others []string, create bool) (v *conversation, code string) {
-	members := []string{c.caller.ID}
-	names := []string{c.caller.Name}
-	for _, id := range others {
-		user, known := s.users[id]
-		switch {
-		case !known:
-			return nil, "user_not_found"
-		case c.caller.Bot && user.Bot:
-			return nil, "cannot_dm_bot"
-		case id == c.caller.ID:
-			continue
-		case user.Disabled:
-			return nil, "user_disabled"
-		case user.Hidden:
-			return nil, "user_not_visible"
-		}
-		members = append(members, id)
-		names = append(names, user.Name)
+// openConversation opens conv for the caller.
+func openConversation(req *slackRequest, conv *conversation) slackResponse {
+	noOp := !conv.setOpen(req.caller.ID, true) && conv.conversationType == dm
+	resp := slackResponse{NoOp: noOp, AlreadyOpen: noOp, Channel: slackConversationID{conv.id}}
+	if req.boolArg("return_im") {
+		resp.Channel = conv.object(req.caller.ID)
 	}
-	key := memberKey(members)
-	if v := s.byMembers[key]; v != nil {
-		return v, ""
-	}
-	if !create {
-		return nil, "channel_not_found"
-	}
-
-	if len(members) > 2 {
-		v = newConversation(s.nextID("C"), mpim, c.caller.ID, members)
-		v.name = "mpdm-" + strings.Join(names, "--") + "-1"
-		v.purpose = "Group messaging with: @" + strings.Join(names, " @")
-	} else {
-		v = newConversation(s.nextID("D"), im, c.caller.ID, members)
-	}
-	s.byID[v.id], s.byMembers[key] = v, v
-	s.order = append(s.order, v)
-	return v, ""
-}
-
-// nextID numbers conversations by the letter that their ids begin with.
-func (s *Slack) nextID(letter string) string {
-	for n := 1; ; n++ {
-		if id := fmt.Sprintf("%s%09d", letter, n); s.byID[id] == nil {
-			return id
-		}
-	}
-}
-
-func (s *Slack) imOpen(c *slackCall) slackReply {
-	user, given := c.args["user"]
-	if !given {
-		return missingArgument("user")
-	}
-	v, code := s.with(c, []string{user}, true)
-	if code != "" {
-		return slackReply{Error: code}
-	}
-	return opened(c, v)
-}
-
-func (s *Slack) conversationsOpen(c *slackCall) slackReply {
-	id, byID := c.args["channel"]
-	if id == "" && c.args["users"] != "" {
-		return s.openUsers(c)
-	}
-	if !byID {
-		return slackReply{Error: "users_list_not_supplied"}
-	}
-	v := s.visible(c, id)
-	switch {
-	case v == nil:
-		return slackReply{Error: "channel_not_found"}
-	case !v.direct():
-		return slackReply{Error: "method_not_supported_for_channel_type"}
-	}
-	return opened(c, v)
-}
-
-func (s *Slack) openUsers(c *slackCall) slackReply {
-	others := c.others(c.args["users"])
-	switch {
-	case len(others) == 0:
-		return slackReply{Error: "not_enough_users"}
-	case len(others) > maxOthers:
-		return slackReply{Error: "too_many_users"}
-	}
-	v, code := s.with(c, others, !c.flag("prevent_creation"))
-	if code != "" {
-		return slackReply{Error: code}
-	}
-	return opened(c, v)
-}
-
-func opened(c *slackCall, v *conversation) slackReply {
-	already := !v.setOpen(c.caller.ID, true) && v.kind == im
-	reply := slackReply{NoOp: already, AlreadyOpen: already, Channel: slackRef{v.id}}
-	if c.flag("return_im") {
-		reply.Channel = v.object(c.caller.ID)
-	}
-	if object, full := reply.Channel.(slackIM); full && c.method == "im.open" && c.flag("include_locale") {
+	if object, ok := resp.Channel.(slackDM); ok && req.method == "im.open" && req.boolArg("include_locale") {
 		object.Locale = "en-US"
-		reply.Channel = object
+		resp.Channel = object
 	}
-	return reply
+	return resp
 }
 
-func (s *Slack) imClose(c *slackCall) slackReply {
-	id, given := c.args["channel"]
-	if !given {
-		return missingArgument("channel")
+func (s *Slack) conversationsClose(req *slackRequest) slackResponse {
+	id, ok := req.args["channel"]
+	if !ok {
+		return missingArgumentError("channel")
 	}
-	v := s.byID[id]
-	if v == nil || v.kind != im {
-		return slackReply{Error: "channel_not_found"}
+	conv := s.conversationsByID[id]
+	if conv == nil || conv.conversationType == privateChannel && !conv.hasMember(req.caller.ID) {
+		return slackResponse{Error: "channel_not_found"}
 	}
-	return closed(c, v)
+	if !conv.isDirect() {
+		return slackResponse{Error: "method_not_supported_for_channel_type"}
+	}
+	return closeConversation(req, conv)
 }
 
-func (s *Slack) conversationsClose(c *slackCall) slackReply {
-	id, given := c.args["channel"]
-	if !given {
-		return missingArgument("channel")
+// closeConversation closes conv for the caller.
+func closeConversation(req *slackRequest, conv *conversation) slackResponse {
+	if !conv.hasMember(req.caller.ID) {
+		return slackResponse{Error: "user_does_not_own_channel"}
 	}
-	v := s.byID[id]
-	if v == nil || v.kind == privateChannel && !v.has(c.caller.ID) {
-		return slackReply{Error: "channel_not_found"}
-	}
-	if !v.direct() {
-		return slackReply{Error: "method_not_supported_for_channel_type"}
-	}
-	return closed(c, v)
+	noOp := !conv.setOpen(req.caller.ID, false)
+	return slackResponse{NoOp: noOp, AlreadyClosed: noOp}
 }
 
-func closed(c *slackCall, v *conversation) slackReply {
-	if !v.has(c.caller.ID) {
-		return slackReply{Error: "user_does_not_own_channel"}
-	}
-	already := !v.setOpen(c.caller.ID, false)
-	return slackReply{NoOp: already, AlreadyClosed: already}
-}
-
-// openLacks says which scopes conversations.open wants. For users, that depends
-// on how many there are; a missing one is reported as all that the method knows.
-func (s *Slack) openLacks(c *slackCall) []string {
-	alternatives := writeScopes
-	if id := c.args["channel"]; id != "" {
-		if v := s.visible(c, id); v != nil {
-			alternatives = kindScopes[v.kind].write
-		}
-	} else if n := len(c.others(c.args["users"])); n > 0 {
-		alternatives = kindScopes[im].write
-		if n > 1 {
-			alternatives = kindScopes[mpim].write
+func (s *Slack) conversationsList(req *slackRequest) slackResponse {
+	types := req.conversationTypes()
+	for _, t := range types {
+		if _, known := scopesByType[t]; !known {
+			return slackResponse{Error: "invalid_types"}
 		}
 	}
-	if c.token.lacks(alternatives) == nil {
-		return nil
+	limit, ok := req.limitArg(1000)
+	if !ok {
+		return slackResponse{Error: "invalid_limit"}
 	}
-	return writeScopes
-}
-
-func (s *Slack) closeLacks(c *slackCall) []string {
-	if v := s.byID[c.args["channel"]]; v != nil {
-		return c.token.lacks(kindScopes[v.kind].write)
-	}
-	return c.token.lacks(writeScopes)
-}
-
-func (s *Slack) listLacks(c *slackCall) []string {
-	var lacking []string
-	for _, k := range c.kinds() {
-		lacking = append(lacking, c.token.lacks(kindScopes[k].read)...)
-	}
-	return lacking
-}
-
-// kinds are those that conversations.list was asked for, unknown ones included.
-func (c *slackCall) kinds() []kind {
-	if c.args["types"] == "" {
-		return []kind{publicChannel}
-	}
-	var kinds []kind
-	for name := range strings.SplitSeq(c.args["types"], ",") {
-		kinds = append(kinds, kind(strings.TrimSpace(name)))
-	}
-	return kinds
-}
-
-func (s *Slack) conversationsList(c *slackCall) slackReply {
-	kinds := c.kinds()
-	for _, k := range kinds {
-		if _, known := kindScopes[k]; !known {
-			return slackReply{Error: "invalid_types"}
+	remaining := s.conversations
+	if cursor := req.args["cursor"]; cursor != "" {
+		start := slices.Index(s.conversations, s.conversationsByID[decodeCursor(cursor)])
+		if start < 0 {
+			return slackResponse{Error: "invalid_cursor"}
 		}
-	}
-	limit := 100
-	if text := c.args["limit"]; text != "" {
-		var err error
-		limit, err = strconv.Atoi(text)
-		if err != nil || limit < 1 || limit > 1000 {
-			return slackReply{Error: "invalid_limit"}
-		}
-	}
-	from := s.order
-	if cursor := c.args["cursor"]; cursor != "" {
-		at := slices.Index(s.order, s.byID[fromCursor(cursor)])
-		if at < 0 {
-			return slackReply{Error: "invalid_cursor"}
-		}
-		from = s.order[at:]
+		remaining = s.conversations[start:]
 	}
 
-	reply := slackReply{Channels: []any{}, Metadata: &slackMetadata{NextCursor: new("")}}
-	onPage := 0
-	for _, v := range from {
-		if !slices.Contains(kinds, v.kind) || s.visible(c, v.id) == nil {
+	resp := slackResponse{Channels: []any{}, Metadata: &slackMetadata{NextCursor: new("")}}
+	onPage := 0 // including archived conversations, which are filtered after the page is full
+	for _, conv := range remaining {
+		if !slices.Contains(types, conv.conversationType) || s.visibleConversation(req, conv.id) == nil {
 			continue
 		}
 		if onPage == limit {
-			reply.Metadata.NextCursor = new(toCursor(v.id))
+			resp.Metadata.NextCursor = new(encodeCursor(conv.id))
 			break
 		}
 		onPage++
-		if v.archived && c.flag("exclude_archived") {
-			continue // which leaves a gap: the page is filtered when it is full
+		if conv.archived && req.boolArg("exclude_archived") {
+			continue
 		}
-		object := v.object(c.caller.ID)
-		if direct, ok := object.(slackIM); ok {
-			object = slackListed{
-				ID: direct.ID, Created: direct.Created, IsIM: true, User: direct.User,
-				IsUserDeleted: s.users[direct.User].Disabled, Updated: direct.Updated,
-			}
+		object := conv.object(req.caller.ID)
+		if conv.conversationType == dm {
+			object = conv.listedDM(req.caller.ID, s.users)
 		}
-		reply.Channels = append(reply.Channels, object)
+		resp.Channels = append(resp.Channels, object)
 	}
-	return reply
+	return resp
 }
 
-// A cursor names the conversation that the next page begins with.
+// conversationTypes returns the types argument of conversations.list as a list.
+// The list may contain unknown types.
+func (req *slackRequest) conversationTypes() []conversationType {
+	if req.args["types"] == "" {
+		return []conversationType{publicChannel}
+	}
+	var types []conversationType
+	for name := range strings.SplitSeq(req.args["types"], ",") {
+		types = append(types, conversationType(strings.TrimSpace(name)))
+	}
+	return types
+}
+
+// A cursor contains the ID of the first conversation on the next page.
 const cursorPrefix = "conversation:"
 
-func toCursor(id string) string {
+func encodeCursor(id string) string {
 	return base64.StdEncoding.EncodeToString([]byte(cursorPrefix + id))
 }
 
-// fromCursor returns the id in a cursor, or "" if it is none.
-func fromCursor(cursor string) string {
+// decodeCursor returns the ID in a cursor, or "" if the cursor is invalid.
+func decodeCursor(cursor string) string {
 	text, err := base64.StdEncoding.DecodeString(cursor)
 	id, ok := strings.CutPrefix(string(text), cursorPrefix)
 	if err != nil || !ok {
@@ -454,87 +200,98 @@ func fromCursor(cursor string) string {
 	return id
 }
 
-func (s *Slack) authTest(c *slackCall) slackReply {
-	identity := &slackIdentity{
-		URL:    "https://chatdmtest.slack.com/",
-		Team:   "chatdmtest",
-		User:   c.caller.Name,
-		TeamID: teamID,
-		UserID: c.caller.ID,
+// conversationsHistory returns the newest messages, newest first.
+func (s *Slack) conversationsHistory(req *slackRequest) slackResponse {
+	id, ok := req.args["channel"]
+	if !ok {
+		return missingArgumentError("channel")
 	}
-	if c.caller.Bot {
-		identity.BotID = "B" + strings.TrimPrefix(c.caller.ID, "U")
+	limit, ok := req.limitArg(999)
+	if !ok {
+		return slackResponse{Error: "invalid_limit"}
 	}
-	return slackReply{slackIdentity: identity}
+	conv, code := s.joinedConversation(req, id)
+	if code != "" {
+		return slackResponse{Error: code}
+	}
+	newest := conv.messages[max(0, len(conv.messages)-limit):]
+	resp := slackResponse{Messages: append([]*slackMessage{}, newest...), HasMore: len(newest) < len(conv.messages)}
+	slices.Reverse(resp.Messages)
+	return resp
 }
 
-func (s *Slack) apiTest(c *slackCall) slackReply {
-	delete(c.args, "token")
-	return slackReply{Error: c.args["error"], Args: c.args}
-}
-
-// conversationsHistory gives the newest messages, as many as the limit says.
-func (s *Slack) conversationsHistory(c *slackCall) slackReply {
-	id, given := c.args["channel"]
-	if !given {
-		return missingArgument("channel")
-	}
-	limit := 100
-	if text := c.args["limit"]; text != "" {
-		var err error
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > 999 {
-			return slackReply{Error: "invalid_limit"}
-		}
-	}
-	v := s.visible(c, id)
+// joinedConversation returns the conversation with the given ID if the caller is a
+// member of it.
+func (s *Slack) joinedConversation(req *slackRequest, id string) (conv *conversation, code string) {
+	conv = s.visibleConversation(req, id)
 	switch {
-	case v == nil:
-		return slackReply{Error: "channel_not_found"}
-	case !v.has(c.caller.ID):
-		return slackReply{Error: "not_in_channel"}
+	case conv == nil:
+		return nil, "channel_not_found"
+	case !conv.hasMember(req.caller.ID):
+		return nil, "not_in_channel"
 	}
-	newest := v.messages[max(0, len(v.messages)-limit):]
-	reply := slackReply{Messages: make([]*slackMessage, 0, len(newest)), HasMore: len(newest) < len(v.messages)}
-	for _, m := range slices.Backward(newest) {
-		reply.Messages = append(reply.Messages, m)
-	}
-	return reply
+	return conv, ""
 }
 
-func (s *Slack) postMessage(c *slackCall) slackReply {
-	id, given := c.args["channel"]
-	if !given {
-		return missingArgument("channel")
+func (s *Slack) chatPostMessage(req *slackRequest) slackResponse {
+	id, ok := req.args["channel"]
+	if !ok {
+		return missingArgumentError("channel")
 	}
-	v := s.visible(c, id)
+	conv, code := s.joinedConversation(req, id)
 	switch {
-	case v == nil:
-		return slackReply{Error: "channel_not_found"}
-	case !v.has(c.caller.ID):
-		return slackReply{Error: "not_in_channel"}
-	case v.archived:
-		return slackReply{Error: "is_archived"}
-	case c.args["text"] == "":
-		return slackReply{Error: "no_text"}
+	case code != "":
+		return slackResponse{Error: code}
+	case conv.archived:
+		return slackResponse{Error: "is_archived"}
+	case req.args["text"] == "":
+		return slackResponse{Error: "no_text"}
 	}
 
-	s.messages++
+	s.messageCount++
 	now := time.Now()
 	m := &slackMessage{
 		Type: "message",
-		User: c.caller.ID,
-		Text: c.args["text"],
-		TS:   fmt.Sprintf("%d.%06d", now.Unix(), s.messages), // counted, not timed: unique
+		User: req.caller.ID,
+		Text: req.args["text"],
+		TS:   fmt.Sprintf("%d.%06d", now.Unix(), s.messageCount), // a count instead of microseconds, so that it is unique
 	}
-	v.latest, v.updated = m, now
-	v.messages = append(v.messages, m)
-	for _, member := range v.members {
-		v.setOpen(member, true)
-		if member == c.caller.ID {
-			v.lastRead[member], v.unread[member] = m.TS, 0
-		} else {
-			v.unread[member]++
-		}
+	conv.post(m, now)
+	return slackResponse{Channel: conv.id, TS: m.TS, Message: m}
+}
+
+func (s *Slack) authTest(req *slackRequest) slackResponse {
+	identity := &slackIdentity{
+		URL:    "https://chatdmtest.slack.com/",
+		Team:   "chatdmtest",
+		User:   req.caller.Name,
+		TeamID: teamID,
+		UserID: req.caller.ID,
 	}
-	return slackReply{Channel: v.id, TS: m.TS, Message: m}
+	if req.caller.Bot {
+		identity.BotID = "B" + strings.TrimPrefix(req.caller.ID, "U")
+	}
+	return slackResponse{slackIdentity: identity}
+}
+
+func (s *Slack) apiTest(req *slackRequest) slackResponse {
+	delete(req.args, "token")
+	return slackResponse{Error: req.args["error"], Args: req.args}
+}
+
+// boolArg returns a boolean argument. A value that is not a boolean is false.
+func (req *slackRequest) boolArg(name string) bool {
+	value, err := strconv.ParseBool(req.args[name])
+	return err == nil && value
+}
+
+// limitArg returns the limit argument, which defaults to 100. It reports false if
+// the limit is not a number from 1 to maxLimit.
+func (req *slackRequest) limitArg(maxLimit int) (limit int, ok bool) {
+	text := req.args["limit"]
+	if text == "" {
+		return 100, true
+	}
+	limit, err := strconv.Atoi(text)
+	return limit, err == nil && 1 <= limit && limit <= maxLimit
 }

@@ -6,11 +6,15 @@ import (
 	"sync"
 )
 
-// pipeListener is a network of one address, inside the process.
+// pipeListener connects clients and a server in the same process through net.Pipe.
 type pipeListener struct {
-	conns  chan net.Conn
-	once   sync.Once
-	closed chan struct{}
+	conns     chan net.Conn // server ends of new connections
+	closeOnce sync.Once
+	closed    chan struct{}
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -35,7 +39,7 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 }
 
 func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.closeOnce.Do(func() { close(l.closed) })
 	return nil
 }
 

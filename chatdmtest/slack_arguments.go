@@ -9,26 +9,21 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// maxArgName is where an argument's name becomes "very long", which is all that
-// Slack says about it.
-const maxArgName = 100
+// maxArgNameLength is the longest name of an argument in bytes. Slack's
+// documentation says only that a name must not be "very long".
+const maxArgNameLength = 100
 
-// readArgs reads the arguments of a request, or says what is wrong with its
-// form. The warnings hold in both cases.
-func readArgs(c call, method slackMethod) (args map[string]string, warnings []string, code string) {
-	args = make(map[string]string)
-	for name, values := range c.http.URL.Query() {
-		if name != "token" { // for which Slack never looks there
-			args[name] = values[len(values)-1]
-		}
-	}
-	if c.http.Method == http.MethodPost {
+// readArgs returns the arguments of a request, or an error code if its format is
+// invalid. In both cases, it also returns the warnings about the format.
+func readArgs(req apiRequest, method slackMethod) (args map[string]string, warnings []string, code string) {
+	args = lastValues(req.http.URL.Query())
+	delete(args, "token") // Slack ignores a token in the query
+	if req.http.Method == http.MethodPost {
 		var body map[string]string
-		body, warnings, code = readBody(c, method)
+		body, warnings, code = readBody(req, method)
 		if code != "" {
 			return nil, warnings, code
 		}
@@ -42,14 +37,14 @@ func readArgs(c call, method slackMethod) (args map[string]string, warnings []st
 	return args, warnings, ""
 }
 
-// readBody reads the arguments in the body of a POST.
-func readBody(c call, method slackMethod) (args map[string]string, warnings []string, code string) {
-	if c.err != nil {
+// readBody returns the arguments in the body of a POST.
+func readBody(req apiRequest, method slackMethod) (args map[string]string, warnings []string, code string) {
+	if req.readErr != nil {
 		return nil, nil, "request_timeout"
 	}
-	contentType := c.http.Header.Get("Content-Type")
+	contentType := req.http.Header.Get("Content-Type")
 	if contentType == "" {
-		if len(c.body) > 0 {
+		if len(req.body) > 0 {
 			return nil, nil, "missing_post_type"
 		}
 		return nil, nil, ""
@@ -66,7 +61,7 @@ func readBody(c call, method slackMethod) (args map[string]string, warnings []st
 			warnings = []string{"superfluous_charset"}
 		}
 	case "application/json", "text/plain":
-		if mediaType == "application/json" && method.noJSON {
+		if mediaType == "application/json" && method.rejectsJSON {
 			return nil, nil, "invalid_post_type"
 		}
 		if !hasCharset {
@@ -82,15 +77,15 @@ func readBody(c call, method slackMethod) (args map[string]string, warnings []st
 
 	switch mediaType {
 	case "multipart/form-data":
-		args, code = readMultipart(c.body, params["boundary"])
+		args, code = readMultipart(req.body, params["boundary"])
 	case "application/json":
-		body := c.body
+		body := req.body
 		if latin1 {
-			body = fromLatin1(body)
+			body = latin1ToUTF8(body)
 		}
-		args, code = readJSON(body, method.nested)
+		args, code = readJSON(body, method.nestedJSON)
 	default:
-		args, code = readForm(c.body)
+		args, code = readForm(req.body)
 	}
 	return args, warnings, code
 }
@@ -104,7 +99,7 @@ func readForm(body []byte) (args map[string]string, code string) {
 }
 
 func readMultipart(body []byte, boundary string) (args map[string]string, code string) {
-	form, err := multipart.NewReader(bytes.NewReader(body), boundary).ReadForm(maxBody)
+	form, err := multipart.NewReader(bytes.NewReader(body), boundary).ReadForm(maxBodySize)
 	if err != nil {
 		return nil, "invalid_form_data"
 	}
@@ -112,7 +107,7 @@ func readMultipart(body []byte, boundary string) (args map[string]string, code s
 	return lastValues(form.Value), ""
 }
 
-// lastValues settles repeated arguments the way PHP does.
+// lastValues uses the last value of a repeated argument, as PHP does.
 func lastValues(form map[string][]string) map[string]string {
 	args := make(map[string]string, len(form))
 	for name, values := range form {
@@ -121,8 +116,8 @@ func lastValues(form map[string][]string) map[string]string {
 	return args
 }
 
-// readJSON reads arguments from a JSON object. A null is an absent argument;
-// numbers, booleans and, where they are allowed, nested values keep their JSON.
+// readJSON returns the arguments in a JSON object. It skips null, decodes strings,
+// and keeps the JSON of other values. It rejects arrays unless nested is set.
 func readJSON(body []byte, nested bool) (args map[string]string, code string) {
 	args = make(map[string]string)
 	if len(body) == 0 {
@@ -141,7 +136,7 @@ func readJSON(body []byte, nested bool) (args map[string]string, code string) {
 			continue
 		case '"':
 			var text string
-			_ = json.Unmarshal(value, &text) // cannot fail: it is valid, and a string
+			_ = json.Unmarshal(value, &text) // cannot fail: value is a valid JSON string
 			args[name] = text
 		case '[':
 			if !nested {
@@ -155,8 +150,8 @@ func readJSON(body []byte, nested bool) (args map[string]string, code string) {
 	return args, ""
 }
 
-// fromLatin1 gives the UTF-8 of text in ISO-8859-1, whose bytes are code points.
-func fromLatin1(text []byte) []byte {
+// latin1ToUTF8 converts text from ISO-8859-1, in which each byte is a code point.
+func latin1ToUTF8(text []byte) []byte {
 	var utf8 bytes.Buffer
 	for _, b := range text {
 		utf8.WriteRune(rune(b))
@@ -164,12 +159,12 @@ func fromLatin1(text []byte) []byte {
 	return utf8.Bytes()
 }
 
-// checkArgName says what is wrong with the name of an argument.
+// checkArgName returns an error code if the name of an argument is invalid.
 func checkArgName(name string) (code string) {
 	if i := strings.IndexByte(name, '['); i > 0 && strings.HasSuffix(name, "]") {
-		return "invalid_array_arg" // PHP makes an array of "users[0]"
+		return "invalid_array_arg" // PHP parses "users[0]" as an array
 	}
-	if name == "" || len(name) > maxArgName {
+	if name == "" || len(name) > maxArgNameLength {
 		return "invalid_arg_name"
 	}
 	for _, r := range name {
@@ -180,10 +175,4 @@ func checkArgName(name string) (code string) {
 		}
 	}
 	return ""
-}
-
-// flag reads a boolean argument. What is no boolean is false.
-func (c *slackCall) flag(name string) bool {
-	set, err := strconv.ParseBool(c.args[name])
-	return err == nil && set
 }

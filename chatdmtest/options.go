@@ -1,0 +1,61 @@
+package chatdmtest
+
+import (
+	"fmt"
+	"slices"
+)
+
+// An Option configures a fake server. A nil Option is ignored.
+type Option func(*config)
+
+type config struct {
+	inMemory     bool
+	keptRequests int                  // negative means all
+	imRetired    bool                 // Slack only
+	generation   RocketChatGeneration // Rocket.Chat only; empty means the newest
+}
+
+func newConfig(opts []Option) config {
+	c := config{keptRequests: defaultKeptRequests}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&c)
+		}
+	}
+	return c
+}
+
+// InMemory starts the server without a network socket, so that it works in a
+// [testing/synctest] bubble. Client and server still speak HTTP/1.1, but over
+// [net.Pipe].
+//
+// Only the client that the server's Client method returns can reach the server.
+// It reaches the server under any host name. No other client can use the URL,
+// which has port 0.
+func InMemory() Option {
+	return func(c *config) { c.inMemory = true }
+}
+
+// KeepRequests sets how many requests the server keeps for its Requests method.
+// By default, it keeps the last 10,000: when it receives another one, it frees
+// the oldest. If n is 0, the server keeps none. If n is negative, it keeps all of
+// them, and its memory grows by about 1 KB per request, plus long bodies.
+func KeepRequests(n int) Option {
+	return func(c *config) { c.keptRequests = n }
+}
+
+// RetiredIM starts a [Slack] server that has retired im.open and im.close. It
+// responds to them with method_deprecated, as slack.com has done since 2021-02-24.
+func RetiredIM() Option {
+	return func(c *config) { c.imRetired = true }
+}
+
+// Generation sets which versions of Rocket.Chat a [RocketChat] server imitates.
+// The default is RocketChat8. Generation panics if g is not one of the constants
+// of this package.
+func Generation(g RocketChatGeneration) Option {
+	if !slices.Contains(rocketChatGenerations, g) {
+		panic(fmt.Sprintf("chatdmtest: unknown Rocket.Chat generation %q, want one of %q", g, rocketChatGenerations))
+	}
+	return func(c *config) { c.generation = g }
+}

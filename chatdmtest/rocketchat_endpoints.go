@@ -1,0 +1,172 @@
+package chatdmtest
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func (r *RocketChat) imCreate(req *rocketChatRequest) (any, *rocketChatError) {
+	excludeSelf, _ := coerceBool(req.params["excludeSelf"])
+	var usernames []string
+	switch _, hasUsername := req.params["username"]; {
+	case hasUsername && (r.atLeast(RocketChat4) || req.stringParam("username") != ""):
+		usernames = []string{req.stringParam("username")}
+	case !r.atLeast(RocketChat4) && req.stringParam("usernames") == "":
+		return nil, r.roomNotFoundError("im.create")
+	default:
+		for username := range strings.SplitSeq(req.stringParam("usernames"), ",") {
+			usernames = append(usernames, strings.TrimSpace(username))
+		}
+	}
+	room, apiErr := r.createDM(req.caller, usernames, excludeSelf)
+	if apiErr != nil {
+		return nil, apiErr
+	}
+	created := rocketChatCreatedRoom{Type: "d", RoomID: room.ID, ID: room.ID}
+	if req.caller.hasPermission("create-d") {
+		created.Usernames = r.usernames(room)
+	}
+	return rocketChatCreateResponse{Room: created, Success: true}, nil
+}
+
+// imDelete deletes a DM for all of its members.
+func (r *RocketChat) imDelete(req *rocketChatRequest) (any, *rocketChatError) {
+	canViewRooms := req.caller.hasPermission("view-room-administration")
+	if !r.atLeast(RocketChat4) && !canViewRooms {
+		return nil, errForbidden
+	}
+	room, apiErr := r.requestedDM(req)
+	switch {
+	case apiErr != nil:
+		return nil, apiErr
+	case !room.hasMember(req.caller.ID) && !canViewRooms:
+		return nil, notAllowedError(nil)
+	case room.Federated && r.atLeast(RocketChat4):
+		return nil, newRocketChatError("error-cannot-delete-federated-room")
+	case !req.caller.hasPermission("delete-d"):
+		return nil, notAllowedError(deleteDetails)
+	}
+	r.rooms = slices.DeleteFunc(r.rooms, func(other *rocketChatRoom) bool { return other == room })
+	return rocketChatSuccessResponse{Success: true}, nil
+}
+
+func (r *RocketChat) imOpen(req *rocketChatRequest) (any, *rocketChatError) {
+	if req.stringParam("roomId") == "" && r.atLeast(RocketChat4) && !r.atLeast(RocketChat8) {
+		return nil, r.paramNotProvidedError()
+	}
+	room, apiErr := r.joinedDM(req, errForbidden)
+	if apiErr != nil {
+		return nil, apiErr
+	}
+	room.open[req.caller.ID] = true
+	return rocketChatSuccessResponse{Success: true}, nil
+}
+
+// imClose hides a DM from the caller.
+func (r *RocketChat) imClose(req *rocketChatRequest) (any, *rocketChatError) {
+	if req.stringParam("roomId") == "" && r.atLeast(RocketChat4) {
+		return nil, r.paramNotProvidedError()
+	}
+	room, apiErr := r.joinedDM(req, errNotSubscribed)
+	if apiErr != nil {
+		return nil, apiErr
+	}
+	if !room.open[req.caller.ID] {
+		roomName := ""
+		if !r.atLeast(RocketChat4) {
+			roomName = " undefined," // old servers read the name from the body, which has none
+		}
+		return nil, &rocketChatError{reason: "The direct message room," + roomName + " is already closed to the sender"}
+	}
+	room.open[req.caller.ID] = false
+	return rocketChatSuccessResponse{Success: true}, nil
+}
+
+// imList lists the caller's open and closed DMs.
+func (r *RocketChat) imList(req *rocketChatRequest) (any, *rocketChatError) {
+	query := req.http.URL.Query()
+	page := rocketChatListResponse{IMs: []rocketChatListedRoom{}, Offset: countParam(query, "offset", 0), Success: true}
+	count := countParam(query, "count", 50)
+	for _, room := range r.rooms {
+		if !room.isDM() || !room.hasMember(req.caller.ID) {
+			continue
+		}
+		page.Total++
+		if page.Total > page.Offset && (count == 0 || len(page.IMs) < count) {
+			page.IMs = append(page.IMs, rocketChatListedRoom{
+				ID:         room.ID,
+				Type:       room.Type,
+				Usernames:  r.usernames(room),
+				UsersCount: len(room.Members),
+				Created:    rocketChatTime(room.created),
+				UserIDs:    room.Members,
+			})
+		}
+	}
+	page.Count = len(page.IMs)
+	return page, nil
+}
+
+// imHistory returns the newest messages in a DM, newest first.
+func (r *RocketChat) imHistory(req *rocketChatRequest) (any, *rocketChatError) {
+	query := req.http.URL.Query()
+	room := r.roomByID(query.Get("roomId"))
+	if room == nil || !room.isDM() || !room.hasMember(req.caller.ID) {
+		return nil, newRocketChatError("invalid-channel")
+	}
+	newest := room.messages[max(0, len(room.messages)-countParam(query, "count", 20)):]
+	messages := append([]rocketChatMessage{}, newest...)
+	slices.Reverse(messages)
+	return rocketChatHistoryResponse{Messages: messages, Success: true}, nil
+}
+
+// countParam returns a query parameter that must be a nonnegative number. If it is
+// not, countParam returns the default.
+func countParam(query url.Values, name string, defaultValue int) int {
+	n, err := strconv.Atoi(query.Get(name))
+	if err != nil || n < 0 {
+		return defaultValue
+	}
+	return n
+}
+
+// chatPostMessage posts to the DM that roomId or channel names.
+func (r *RocketChat) chatPostMessage(req *rocketChatRequest) (any, *rocketChatError) {
+	room, apiErr := r.resolveDM(req.caller, cmp.Or(req.stringParam("roomId"), req.stringParam("channel")))
+	if apiErr != nil {
+		return nil, apiErr
+	}
+	if !room.hasMember(req.caller.ID) {
+		return nil, notAllowedError(nil)
+	}
+	r.messageCount++
+	now := time.Now()
+	m := rocketChatMessage{
+		ID:        fmt.Sprintf("chatdmtestMsg%04d", r.messageCount),
+		RoomID:    room.ID,
+		Text:      req.stringParam("text"),
+		Timestamp: rocketChatTime(now),
+		User:      rocketChatAuthor{ID: req.caller.ID, Username: req.caller.Username},
+	}
+	room.post(m)
+	return rocketChatPostMessageResponse{Timestamp: now.UnixMilli(), Channel: room.ID, Message: m, Success: true}, nil
+}
+
+func (r *RocketChat) me(req *rocketChatRequest) (any, *rocketChatError) {
+	profile := req.caller.profile()
+	profile.Success = true
+	return profile, nil
+}
+
+func (u RocketChatUser) profile() rocketChatProfile {
+	profile := rocketChatProfile{ID: u.ID, Username: u.Username, Name: u.Name}
+	if u.Email != "" {
+		profile.Emails = []rocketChatEmail{{Address: u.Email}}
+	}
+	return profile
+}

@@ -1,0 +1,206 @@
+package chatdmtest
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxDMMembers is how many users a DM can have. It is Rocket.Chat's default, which
+// admins can change.
+const maxDMMembers = 8
+
+// rocketChatError is an error that an endpoint returns. Its text consists of the
+// reason and the code.
+type rocketChatError struct {
+	status   int    // 0 means that of the endpoint's errors with an errorType
+	code     string // may be empty
+	reason   string
+	omitCode bool
+	details  *rocketChatErrorDetails
+}
+
+func (e *rocketChatError) text() string {
+	switch {
+	case e.code == "" || e.omitCode:
+		return e.reason
+	case e.reason == "":
+		return "[" + e.code + "]"
+	default:
+		return e.reason + " [" + e.code + "]"
+	}
+}
+
+var (
+	createDetails = &rocketChatErrorDetails{Method: "createDirectMessage"}
+	deleteDetails = &rocketChatErrorDetails{Method: "eraseRoom"}
+	totpDetails   = &rocketChatErrorDetails{Method: "totp", CodeGenerated: new(false), AvailableMethods: []string{"totp"}}
+)
+
+var (
+	errUnauthorized  = &rocketChatError{status: http.StatusUnauthorized, reason: "You must be logged in to do this."}
+	errForbidden     = &rocketChatError{status: http.StatusForbidden, reason: "unauthorized"}
+	errNotSubscribed = &rocketChatError{reason: "The user is not subscribed to the room"}
+)
+
+// Errors of login. They come from the accounts package of Meteor, the framework of
+// Rocket.Chat.
+var (
+	errUnrecognizedLogin = &rocketChatError{code: "400", reason: "Unrecognized options for login request"}
+	errUnknownLogin      = &rocketChatError{code: "Unauthorized", reason: "Unauthorized"}
+	errNoPassword        = &rocketChatError{code: "403", reason: "User has no password set"}
+	errWrongPassword     = &rocketChatError{code: "403", reason: "Incorrect password"}
+	errLoggedOut         = &rocketChatError{code: "403", reason: "You've been logged out by the server. Please log in again."}
+)
+
+// rocketChatErrors maps error codes to the reasons and details that servers send
+// with them.
+var rocketChatErrors = map[string]rocketChatError{
+	"error-app-prevented":                {reason: "A Rocket.Chat App prevented the room creation."},
+	"error-app-prevented-deleting":       {reason: "A Rocket.Chat App prevented the room erasing."},
+	"error-cannot-delete-federated-room": {reason: "Cannot delete federated room", details: deleteDetails},
+	"error-cannot-delete-team-channel":   {reason: "Cannot delete a team channel", details: deleteDetails},
+	"error-creator-not-in-room":          {reason: "The creator user must be part of the direct room"},
+	"error-direct-message-max-user-exceeded": {
+		reason:  fmt.Sprintf("You cannot add more than %d users, including yourself to a direct message", maxDMMembers),
+		details: &rocketChatErrorDetails{Method: "createDirectRoom"},
+	},
+	"error-invalid-room":  {reason: "Invalid room", details: deleteDetails},
+	"error-invalid-user":  {reason: "Invalid user", details: createDetails},
+	"error-not-allowed":   {reason: "Not allowed"},
+	"totp-invalid":        {reason: "TOTP Invalid", details: totpDetails},
+	"totp-max-attempts":   {reason: "TOTP Maximun Failed Attempts Reached", details: totpDetails}, // sic
+	"totp-required":       {reason: "TOTP Required", details: totpDetails},
+	"totp-user-not-found": {reason: "TOTP User not found"},
+}
+
+// newRocketChatError returns the error with the given code, with its reason and
+// details if it has any.
+func newRocketChatError(code string) *rocketChatError {
+	e := rocketChatErrors[code]
+	e.code = code
+	return &e
+}
+
+func notAllowedError(details *rocketChatErrorDetails) *rocketChatError {
+	e := newRocketChatError("error-not-allowed")
+	e.details = details
+	return e
+}
+
+func tooManyRequestsError(wait time.Duration) *rocketChatError {
+	return &rocketChatError{
+		status: http.StatusTooManyRequests,
+		code:   "error-too-many-requests",
+		reason: fmt.Sprintf("Error, too many requests. Please slow down. You must wait %d seconds before trying this endpoint again.", ceilSeconds(wait)),
+	}
+}
+
+func (r *RocketChat) paramNotProvidedError() *rocketChatError {
+	params := `"roomId"`
+	if !r.atLeast(RocketChat4) {
+		params = `"roomId" or "username"`
+	}
+	return &rocketChatError{code: "error-room-param-not-provided", reason: "Body param " + params + " is required"}
+}
+
+func (r *RocketChat) roomNotFoundError(method string) *rocketChatError {
+	params := `"roomId"`
+	switch {
+	case !r.atLeast(RocketChat4) && strings.HasSuffix(method, ".create"):
+		params = `"username" or "usernames"`
+	case !r.atLeast(RocketChat4):
+		params = `"roomId" or "username"`
+	}
+	return &rocketChatError{code: "error-room-not-found", reason: "The required " + params + " param provided does not match any direct message"}
+}
+
+// errorForCode returns the error for the Code of a Fault. An empty code means an
+// unspecific error.
+func (r *RocketChat) errorForCode(method, code string) *rocketChatError {
+	switch code {
+	case "":
+		return &rocketChatError{reason: "Internal server error"}
+	case "unauthorized":
+		return errUnauthorized
+	case "forbidden":
+		return errForbidden
+	case "error-unauthorized":
+		return &rocketChatError{status: http.StatusForbidden, code: code, reason: "Users must have a username"}
+	case "error-too-many-requests":
+		return tooManyRequestsError(time.Minute)
+	case "error-room-param-not-provided":
+		return r.paramNotProvidedError()
+	case "error-room-not-found":
+		return r.roomNotFoundError(method)
+	case "invalid-params", "error-invalid-params":
+		e, _ := r.endpoint(method)
+		if invalid := r.validate(e.schema, map[string]any{}); invalid != nil {
+			invalid.code = code
+			return invalid
+		}
+	}
+	return newRocketChatError(code)
+}
+
+// encodeError returns the response for an error. Its format depends on the status
+// and the method.
+func (r *RocketChat) encodeError(method string, e *rocketChatError) response {
+	switch {
+	case e.status == http.StatusUnauthorized:
+		body := rocketChatStatusResponse{Status: "error", Message: e.reason}
+		if r.atLeast(RocketChat7) {
+			body.Success, body.Error = new(false), e.reason
+		}
+		return rocketChatResponse(e.status, body)
+	case e.status != 0:
+		return rocketChatResponse(e.status, rocketChatErrorResponse{Error: e.text()})
+	case method == "login":
+		body := rocketChatLoginErrorResponse{Status: "error", Error: e.code, Details: e.details, Message: cmp.Or(e.reason, e.text())}
+		if number, err := strconv.Atoi(e.code); err == nil {
+			body.Error = number // Meteor's own codes are JSON numbers
+		}
+		return rocketChatResponse(http.StatusUnauthorized, body)
+	default:
+		return rocketChatResponse(http.StatusBadRequest, rocketChatErrorResponse{Error: e.text(), ErrorType: e.code, Details: e.details})
+	}
+}
+
+// methodNotAllowedResponse is what servers before 7.0 send for a wrong HTTP method.
+func methodNotAllowedResponse(allowed string) response {
+	resp := rocketChatResponse(http.StatusMethodNotAllowed, rocketChatStatusResponse{Status: "error", Message: "API endpoint does not exist"})
+	resp.header.Set("Allow", allowed+", OPTIONS")
+	return resp
+}
+
+// webAppResponse is what servers before 7.0 send for an unknown path.
+func webAppResponse() response {
+	return response{
+		status: http.StatusOK,
+		header: http.Header{"Content-Type": {"text/html; charset=utf-8"}},
+		body:   []byte("<!DOCTYPE html>\n<html><head><title>Rocket.Chat</title></head><body></body></html>\n"),
+	}
+}
+
+// notFoundResponse is what servers since 7.0 send for an unknown path or a wrong
+// HTTP method.
+func notFoundResponse() response {
+	resp := plainTextResponse(http.StatusNotFound)
+	resp.body = []byte("404 Not Found")
+	return resp
+}
+
+// badRequestResponse is what servers before 7.0 send if they cannot parse the body.
+func badRequestResponse() response {
+	return response{
+		status: http.StatusBadRequest,
+		header: http.Header{
+			"Content-Type":           {"text/html; charset=utf-8"},
+			"X-Content-Type-Options": {"nosniff"},
+		},
+		body: []byte("Bad Request\n"),
+	}
+}

@@ -39,30 +39,31 @@
 //   - Requests returns the requests that the server received.
 //   - Messages returns the messages in a conversation.
 //
-// You can also run a fake server outside a test. Start it in a main function and
-// print its URL and a token. The server listens on a free port. To choose the
-// port, pass the server to [http.ListenAndServe]: it is an [http.Handler].
+// You can also run a fake server outside a test: start it in a main function, and
+// print its URL and a token. The server chooses a free port. To choose the port
+// yourself, pass the server to [http.ListenAndServe] as the handler.
 //
 // # Time
 //
 // Rate limits and delays follow the time package. To test them without waiting,
-// call the test in a [testing/synctest] bubble and start the server with
+// run the test in a [testing/synctest] bubble and start the server with
 // [InMemory]. Start the server, use the client, and call Close inside the bubble.
 //
 // # Limits
 //
-//   - A server keeps the last 10,000 requests for Requests. See [KeepRequests].
-//   - A server keeps all conversations and messages until Close.
-//   - A request body can have at most 1 MiB. If it is larger, the response is HTTP
-//     413.
+//   - A server keeps only the last 10,000 requests. To change this number, use
+//     [KeepRequests].
+//   - A server keeps all conversations and messages in memory.
+//   - If a request body is larger than 1 MiB, the response is HTTP 413.
 //
 // # What the servers do not imitate
 //
-//   - The servers speak plain HTTP, not HTTPS, and have no WebSocket or event APIs.
-//   - They have no rate limits until you call Limit. All tokens share one limit.
-//   - They do not change the text of a message.
-//   - They respond at once. To add latency, use [Fault].Delay.
-//   - They implement few methods besides those for direct messages. [Slack] and
-//     [RocketChat] list them, and the choices that they make where the platform's
-//     behavior is not documented.
+//   - API methods that have nothing to do with direct messages, with few exceptions.
+//     The documentation of [Slack] and [RocketChat] lists the methods that they
+//     implement, and how they behave in undocumented cases.
+//   - HTTPS, WebSockets, and events.
+//   - The platforms' rate limits: a server has none until you call Limit.
+//   - Separate rate limits for each token.
+//   - Changes that a platform makes to the text of a message.
+//   - Latency: a server responds immediately unless a [Fault] has a Delay.
 package chatdmtest

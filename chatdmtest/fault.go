@@ -24,18 +24,23 @@ const (
 )
 
 // A Fault describes how a request fails. Pass it to the Fail method of a server.
-// Its fields can be combined.
+// You can combine its fields.
 //
-// If Code, Status, and Body are all zero, the server runs the API method and
-// sends its usual response. For example, Fault{Delay: time.Minute} only makes the
-// server slow. With Cut or Stall, the server runs the method only if Apply is
-// set. Without Apply, the part of the response that it sends is from an
-// unspecific error.
+// By default, the response to the request is the Fault, and the API method does
+// not run. There are two exceptions:
+//
+//   - If Apply is set, the method runs first.
+//   - If Code, Status, Body, Cut, and Stall are all zero, the method runs and the
+//     server sends its response. For example, Fault{Delay: time.Minute} only makes
+//     the server slow.
+//
+// If only Cut or Stall is set, the part of the response that the server sends is
+// from an internal error.
 type Fault struct {
 	// Code is an error code. The server sends it in the platform's format for
-	// errors, even if the platform does not define the code. Slack sends it with
-	// status 200. Rocket.Chat sends it with status 400, except for the codes that
-	// the documentation of RocketChat lists.
+	// errors, even if the platform does not define the code. On Slack, the status
+	// is 200. On Rocket.Chat, it is 400, except for the codes in the documentation
+	// of RocketChat.
 	Code string
 
 	// Status is the HTTP status of the response, from 200 to 599. If Status is 0,
@@ -66,9 +71,9 @@ type Fault struct {
 	// not a POST.
 	Cut Point
 
-	// Apply runs the API method, with its rate limit and all checks, before the
-	// server sends the Fault instead of the method's response. Use it to simulate
-	// a call that takes effect but whose response is lost.
+	// Apply runs the API method, including its rate limit and all checks, and then
+	// sends the Fault instead of the method's response. Use it to simulate a call
+	// that takes effect although its response is lost.
 	Apply bool
 }
 
@@ -91,12 +96,13 @@ type scriptedFault struct {
 	fault     Fault
 }
 
-// Fail applies f to the next requests for an API method. The number of requests
-// is times. If times is negative, Fail applies f to all requests until
-// ClearFaults is called. If method is empty, f applies to any method.
+// Fail applies f to the next requests for an API method. If method is empty, it
+// applies f to requests for any method. The parameter times is the number of
+// requests. If it is negative, Fail applies f until ClearFaults is called. If it
+// is 0, Fail does nothing.
 //
-// If several faults match a request, the server uses the one that was added
-// first. It applies at most one fault to each request.
+// The server applies at most one fault to each request. If several match, it uses
+// the one that was added first.
 func (s *server) Fail(method string, times int, f Fault) {
 	if times == 0 {
 		return
@@ -178,7 +184,7 @@ func (s *server) sleep(client context.Context, d time.Duration) bool {
 // sendPartial sends the response up to the given point and closes the connection.
 // If stall is set, it first waits until the client disconnects or the server is
 // closed.
-func (s *server) sendPartial(w http.ResponseWriter, r *http.Request, resp response, end Point, stall bool) {
+func (s *server) sendPartial(w http.ResponseWriter, r *http.Request, resp response, point Point, stall bool) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		if stall {
@@ -191,13 +197,13 @@ func (s *server) sendPartial(w http.ResponseWriter, r *http.Request, resp respon
 	}
 	defer conn.Close()
 	defer context.AfterFunc(s.ctx, func() { conn.Close() })()
-	if _, err := conn.Write(resp.bytesUntil(end)); err == nil && stall {
+	if _, err := conn.Write(resp.bytesUntil(point)); err == nil && stall {
 		_, _ = io.Copy(io.Discard, conn) // blocks until the connection is closed
 	}
 }
 
 // bytesUntil returns what HTTP/1.1 sends of the response up to the given point.
-func (r response) bytesUntil(end Point) []byte {
+func (r response) bytesUntil(point Point) []byte {
 	var sent bytes.Buffer
 	fmt.Fprintf(&sent, "HTTP/1.1 %d %s\r\n", r.status, http.StatusText(r.status))
 	header := r.header.Clone()
@@ -207,7 +213,7 @@ func (r response) bytesUntil(end Point) []byte {
 	}
 	header.Write(&sent)
 	sent.WriteString("\r\n")
-	switch end {
+	switch point {
 	case BeforeHeader:
 		return nil
 	case InHeader:

@@ -23,6 +23,12 @@ func send(t *testing.T, server interface{ Client() *http.Client }, r *http.Reque
 	if err != nil {
 		t.Fatal(err)
 	}
+	return readResponse(t, resp)
+}
+
+// readResponse reads and closes the body of a response.
+func readResponse(t *testing.T, resp *http.Response) httpResponse {
+	t.Helper()
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {

@@ -37,9 +37,11 @@ func InMemory() Option {
 }
 
 // KeepRequests sets how many requests the server keeps for its Requests method.
-// By default, it keeps the last 10,000: when it receives another one, it frees
-// the oldest. If n is 0, the server keeps none. If n is negative, it keeps all of
-// them, and its memory grows by about 1 KB per request, plus long bodies.
+// The default is 10,000. When the server receives another request, it frees the
+// oldest one. If n is 0, it keeps no requests.
+//
+// If n is negative, the server keeps all requests until ResetRequests or Close is
+// called. A request takes about 1 KB of memory, or more if its body is long.
 func KeepRequests(n int) Option {
 	return func(c *config) { c.keptRequests = n }
 }

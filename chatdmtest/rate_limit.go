@@ -14,23 +14,21 @@ type rateLimit struct {
 // means that the method has no rate limit.
 type rateLimitStatus struct {
 	calls, remaining int
-	reset            time.Time     // when the window ends
-	wait             time.Duration // until reset if the call exceeds the limit, otherwise 0
+	resetAt          time.Time     // when the window ends
+	wait             time.Duration // until resetAt if the call exceeds the limit, otherwise 0
 }
 
-// Limit sets the rate limit of an API method: at most calls calls per window.
-// The server responds to more calls with HTTP 429. A window starts with the first
-// call after the previous window has ended.
+// Limit sets the rate limit of an API method. It allows the given number of calls
+// in each window. The response to any further call is HTTP 429. A window starts
+// with the first call after the previous window has ended.
 //
 //   - All tokens share the limit.
-//   - A call counts only if the method runs or could have run: requests that a
-//     [Fault] answers without Apply do not count.
-//   - Limit replaces the method's previous limit and starts counting at 0.
+//   - A call does not count if a [Fault] prevents the method from running.
+//   - Limit replaces the previous limit of the method and starts a new count.
 //   - If calls or window is not positive, Limit removes the limit.
 //
-// Slack sends the seconds until the window ends, rounded up, in the Retry-After
-// header. Rocket.Chat sends them in the error text; see [RocketChat] for its
-// headers.
+// The 429 says how many seconds are left in the window, rounded up. Slack sends
+// this number in the Retry-After header, Rocket.Chat in the error text.
 func (s *server) Limit(method string, calls int, window time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +39,7 @@ func (s *server) Limit(method string, calls int, window time.Duration) {
 	s.rateLimits[method] = &rateLimit{calls: calls, window: window}
 }
 
-// takeSlot counts a call of method if its rate limit allows the call.
+// takeSlot counts a call of method, unless the call exceeds the rate limit.
 func (s *server) takeSlot(method string) rateLimitStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,10 +52,10 @@ func (s *server) takeSlot(method string) rateLimitStatus {
 		limit.used, limit.windowEnd = 0, now.Add(limit.window)
 	}
 	if limit.used == limit.calls {
-		return rateLimitStatus{calls: limit.calls, reset: limit.windowEnd, wait: limit.windowEnd.Sub(now)}
+		return rateLimitStatus{calls: limit.calls, resetAt: limit.windowEnd, wait: limit.windowEnd.Sub(now)}
 	}
 	limit.used++
-	return rateLimitStatus{calls: limit.calls, remaining: limit.calls - limit.used, reset: limit.windowEnd}
+	return rateLimitStatus{calls: limit.calls, remaining: limit.calls - limit.used, resetAt: limit.windowEnd}
 }
 
 // ceilSeconds returns wait in seconds, rounded up, which is how both platforms

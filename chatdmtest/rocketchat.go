@@ -41,12 +41,12 @@ const (
 	RocketChat4 RocketChatGeneration = "4.8-6.x"
 
 	// RocketChat7 has a different router: the response to a wrong HTTP method is
-	// 404, and a 401 has a success field. The body is checked first. RocketChat7
-	// behaves like the last versions of 7.x.
+	// 404, and a 401 has a success field. RocketChat7 checks the body before the
+	// token. It behaves like the last versions of 7.x.
 	RocketChat7 RocketChatGeneration = "7.x"
 
-	// RocketChat8 checks the token before the body. It checks the bodies of im.open
-	// and im.close against a schema, too.
+	// RocketChat8 checks the token before the body. It also checks the bodies of
+	// im.open and im.close against a schema.
 	RocketChat8 RocketChatGeneration = "8.x"
 )
 
@@ -61,7 +61,7 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 //   - POST im.create, im.open, im.close, and im.delete
 //   - GET im.list and im.history
-//   - POST chat.postMessage: needs a text, and a roomId or channel
+//   - POST chat.postMessage with a text, and a roomId or channel
 //   - POST login and logout
 //   - GET me
 //
@@ -90,11 +90,11 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 // A DM is open or closed for each member separately. im.create opens it for the
 // caller. If im.create creates a DM with more than two members, it opens it for
-// all of them.
+// all of them. A message opens a DM for all members.
 //
 // im.delete accepts the ID of a user, a username, or the ID of a room as roomId
 // or username. It looks for a user first. If the caller has no DM with that user,
-// im.delete creates one and deletes it. The response does not say so.
+// im.delete creates one and deletes it. The response is the same.
 //
 // # Permissions
 //
@@ -114,15 +114,15 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 // im.delete and dm.delete have separate limits. Responses from a limited endpoint
 // have the headers X-RateLimit-Limit, X-RateLimit-Remaining, and
-// X-RateLimit-Reset, which is in milliseconds since 1970. A 401 and responses to
-// callers with api-bypass-rate-limit do not have them. There is no Retry-After
-// header.
+// X-RateLimit-Reset, which is in milliseconds since 1970. A 401 does not have
+// them, nor does a response to a caller with api-bypass-rate-limit. There is no
+// Retry-After header.
 //
 // # Error codes in faults
 //
-// If a [Fault] has a Code, the response has status 400 and that errorType, with
-// the text and details that a real server sends. These codes are special and have
-// no errorType:
+// The Code of a [Fault] is sent as the errorType of a response with status 400.
+// The response has the text and details that a real server sends for this code.
+// These codes have a different status and no errorType:
 //
 //   - "unauthorized": the 401 of the generation
 //   - "forbidden": a 403 with the text "unauthorized"
@@ -156,7 +156,6 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //   - A 401 from login has no success field in any generation.
 //   - The response to a path outside /api/v1/ is a 404 in plain text. Real servers
 //     send their web application.
-//   - If a request body is larger than 1 MiB, the response is HTTP 413.
 type RocketChat struct {
 	// URL is the base URL of the server, such as "http://127.0.0.1:1234". It has
 	// no trailing slash. The URL of an endpoint is URL + "/api/v1/" + its name.
@@ -201,8 +200,8 @@ type RocketChatRoom struct {
 }
 
 // NewRocketChat starts a fake Rocket.Chat server. Its users are the admin and the
-// member that the constants of this package name, and [Alice] to [Heidi], whose
-// usernames are the constants in lower case. It has no rooms. The caller should
+// member that the constants of this package name, and [Alice] to [Heidi]. The
+// username of Alice is "alice", and so on. The server has no rooms. The caller should
 // call Close when finished.
 //
 // NewRocketChat panics if it cannot listen on the loopback interface, or if an
@@ -270,7 +269,7 @@ func (r *RocketChat) AddRoom(room RocketChatRoom) {
 
 // Messages returns the messages in a room, oldest first. It returns nil if the
 // room has no messages or does not exist. Use it to check that a message was
-// posted exactly once although a response was lost.
+// posted exactly once, even if a response was lost.
 func (r *RocketChat) Messages(roomID string) []Message {
 	r.stateMu.Lock()
 	defer r.stateMu.Unlock()

@@ -89,7 +89,7 @@ func (r *RocketChat) imClose(req *rocketChatRequest) (any, *rocketChatError) {
 
 // imList lists the caller's open and closed DMs.
 func (r *RocketChat) imList(req *rocketChatRequest) (any, *rocketChatError) {
-	query := req.http.URL.Query()
+	query := req.httpRequest.URL.Query()
 	page := rocketChatListResponse{IMs: []rocketChatListedRoom{}, Offset: countParam(query, "offset", 0), Success: true}
 	count := countParam(query, "count", 50)
 	for _, room := range r.rooms {
@@ -114,7 +114,7 @@ func (r *RocketChat) imList(req *rocketChatRequest) (any, *rocketChatError) {
 
 // imHistory returns the newest messages in a DM, newest first.
 func (r *RocketChat) imHistory(req *rocketChatRequest) (any, *rocketChatError) {
-	query := req.http.URL.Query()
+	query := req.httpRequest.URL.Query()
 	room := r.roomByID(query.Get("roomId"))
 	if room == nil || !room.isDM() || !room.hasMember(req.caller.ID) {
 		return nil, newRocketChatError("invalid-channel")

@@ -138,9 +138,9 @@ func (r *RocketChat) errorForCode(method, code string) *rocketChatError {
 		return r.roomNotFoundError(method)
 	case "invalid-params", "error-invalid-params":
 		e, _ := r.endpoint(method)
-		if invalid := r.validate(e.schema, map[string]any{}); invalid != nil {
-			invalid.code = code
-			return invalid
+		if schemaErr := r.validate(e.schema, map[string]any{}); schemaErr != nil {
+			schemaErr.code = code
+			return schemaErr
 		}
 	}
 	return newRocketChatError(code)

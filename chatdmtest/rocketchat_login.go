@@ -32,7 +32,7 @@ func (r *RocketChat) login(req *rocketChatRequest) (any, *rocketChatError) {
 		return nil, errWrongPassword
 	}
 	if user.TOTP != "" {
-		code := cmp.Or(req.stringParam("code"), req.http.Header.Get("X-2fa-Code"))
+		code := cmp.Or(req.stringParam("code"), req.httpRequest.Header.Get("X-2fa-Code"))
 		switch {
 		case code == "":
 			return nil, newRocketChatError("totp-required")
@@ -87,7 +87,7 @@ func (r *RocketChat) loginResponse(u RocketChatUser, token string) rocketChatDat
 
 // logout revokes the token of the request.
 func (r *RocketChat) logout(req *rocketChatRequest) (any, *rocketChatError) {
-	token := req.http.Header.Get("X-Auth-Token")
+	token := req.httpRequest.Header.Get("X-Auth-Token")
 	delete(r.loginTokens, token)
 	if user := req.caller; user.AuthToken == token {
 		user.AuthToken = ""

@@ -11,9 +11,9 @@ import (
 
 // rocketChatRequest is an apiRequest whose path, token, and body have been checked.
 type rocketChatRequest struct {
-	http   *http.Request
-	params map[string]any // decoded JSON values from the body
-	caller RocketChatUser // zero if there is no valid token, which only public endpoints allow
+	httpRequest *http.Request
+	params      map[string]any // decoded JSON values from the body
+	caller      RocketChatUser // zero if there is no valid token, which only public endpoints allow
 }
 
 // rocketChatEndpoint describes an endpoint. Its run method returns either the body
@@ -58,9 +58,9 @@ func (r *RocketChat) endpoint(name string) (e rocketChatEndpoint, known bool) {
 
 // respond implements platform.
 func (r *RocketChat) respond(req apiRequest) response {
-	endpoint, routeError := r.route(req)
-	if routeError != nil {
-		return *routeError
+	endpoint, errResp := r.route(req)
+	if errResp != nil {
+		return *errResp
 	}
 	body, ok := readParams(req)
 	if !ok && !r.atLeast(RocketChat7) {
@@ -93,7 +93,7 @@ func (r *RocketChat) respond(req apiRequest) response {
 	var result any
 	if apiErr == nil {
 		params, _ := body.(map[string]any)
-		result, apiErr = endpoint.run(r, &rocketChatRequest{http: req.http, params: params, caller: caller})
+		result, apiErr = endpoint.run(r, &rocketChatRequest{httpRequest: req.httpRequest, params: params, caller: caller})
 	}
 	resp := rocketChatResponse(http.StatusOK, result)
 	if apiErr != nil {
@@ -102,16 +102,16 @@ func (r *RocketChat) respond(req apiRequest) response {
 	if limit.calls > 0 {
 		resp.header.Set("X-RateLimit-Limit", strconv.Itoa(limit.calls))
 		resp.header.Set("X-RateLimit-Remaining", strconv.Itoa(limit.remaining))
-		resp.header.Set("X-RateLimit-Reset", strconv.FormatInt(limit.reset.UnixMilli(), 10))
+		resp.header.Set("X-RateLimit-Reset", strconv.FormatInt(limit.resetAt.UnixMilli(), 10))
 	}
 	return resp
 }
 
 // route returns the endpoint of a request, or the response to a request for an
 // unknown path or with a wrong HTTP method.
-func (r *RocketChat) route(req apiRequest) (endpoint rocketChatEndpoint, routeError *response) {
+func (r *RocketChat) route(req apiRequest) (endpoint rocketChatEndpoint, errResp *response) {
 	endpoint, known := r.endpoint(req.method)
-	httpMethod := req.http.Method
+	httpMethod := req.httpRequest.Method
 	if r.atLeast(RocketChat7) {
 		if httpMethod == http.MethodHead {
 			httpMethod = http.MethodGet // as the router of these versions does
@@ -132,8 +132,8 @@ func (r *RocketChat) route(req apiRequest) (endpoint rocketChatEndpoint, routeEr
 
 // authenticate returns the user that the headers of a request identify.
 func (r *RocketChat) authenticate(req apiRequest) (u RocketChatUser, ok bool) {
-	u, known := r.users[req.http.Header.Get("X-User-Id")]
-	if !known || !r.ownsToken(u, req.http.Header.Get("X-Auth-Token")) {
+	u, known := r.users[req.httpRequest.Header.Get("X-User-Id")]
+	if !known || !r.ownsToken(u, req.httpRequest.Header.Get("X-Auth-Token")) {
 		return RocketChatUser{}, false
 	}
 	return u, true
@@ -175,7 +175,7 @@ func (r *RocketChat) errorResponse(req apiRequest, code string) response {
 // no parameters.
 func readParams(req apiRequest) (body any, ok bool) {
 	params := make(map[string]any)
-	mediaType, _, err := mime.ParseMediaType(req.http.Header.Get("Content-Type"))
+	mediaType, _, err := mime.ParseMediaType(req.httpRequest.Header.Get("Content-Type"))
 	if err != nil || len(req.body) == 0 {
 		return params, true
 	}

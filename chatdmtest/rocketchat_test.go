@@ -88,8 +88,8 @@ func runRocketChatSteps(t *testing.T, s *chatdmtest.RocketChat, steps []rocketCh
 	}
 }
 
-// The status and body of responses. A number at the end of a name is the first
-// generation with that response, or for 3 the last.
+// The status and body of responses. A name that ends in 7 is for RocketChat7 and
+// later. A name that ends in 3 is for RocketChat3 and earlier.
 const (
 	success           = `200 {"success":true}`
 	invalidChannel    = `400 {"success":false,"error":"[invalid-channel]","errorType":"invalid-channel"}`
@@ -153,23 +153,18 @@ func readRecording(t *testing.T, name string) recording {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	in := bufio.NewReader(file)
-	line, _ := in.ReadString('\n')
+	reader := bufio.NewReader(file)
+	line, _ := reader.ReadString('\n')
 	m := recordedCall.FindStringSubmatch(strings.TrimSpace(line))
 	if m == nil {
 		t.Fatalf("%s: got first line %q, want POST endpoint body (as user)", name, line)
 	}
-	in.ReadString('\n')
-	resp, err := http.ReadResponse(in, nil)
+	reader.ReadString('\n')
+	resp, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return recording{username: m[3], endpoint: m[1], body: m[2], want: httpResponse{resp.StatusCode, resp.Header, strings.TrimSpace(string(body))}}
+	return recording{username: m[3], endpoint: m[1], body: m[2], want: readResponse(t, resp)}
 }
 
 // RocketChat4 responds as recorded. So do the other generations, except where they are
@@ -339,7 +334,7 @@ func TestRocketChatPermissions(t *testing.T) {
 			} {
 				s.AddUser(chatdmtest.RocketChatUser{ID: "u_" + u.name, Username: u.name, AuthToken: "tok-" + u.name, Permissions: u.permissions})
 			}
-			sinceV4 := func(v3, later string) string {
+			byGeneration := func(v3, later string) string {
 				if g == chatdmtest.RocketChat3 {
 					return v3
 				}
@@ -348,19 +343,19 @@ func TestRocketChatPermissions(t *testing.T) {
 			runRocketChatSteps(t, s, []rocketChatStep{
 				{`alice im.create {"username":"guest"}`, createdRoom("u_aliceu_guest", `["alice","guest"]`)},
 				{`guest im.create {"username":"alice"}`, `200 {"room":{"t":"d","rid":"u_aliceu_guest","_id":"u_aliceu_guest"},"success":true}`},
-				{`guest im.close {"roomId":"u_aliceu_guest"}`, sinceV4(alreadyClosed3, alreadyClosed)},
+				{`guest im.close {"roomId":"u_aliceu_guest"}`, byGeneration(alreadyClosed3, alreadyClosed)},
 				{`guest im.create {"username":"bob"}`, createNotAllowed},
-				{`guest im.delete {"username":"bob"}`, sinceV4(forbidden, createNotAllowed)},
+				{`guest im.delete {"username":"bob"}`, byGeneration(forbidden, createNotAllowed)},
 
-				{`alice im.delete {"roomId":"u_aliceu_guest"}`, sinceV4(forbidden, deleteNotAllowed)},
-				{`eraser im.delete {"roomId":"u_aliceu_guest"}`, sinceV4(forbidden, notAllowed)},
+				{`alice im.delete {"roomId":"u_aliceu_guest"}`, byGeneration(forbidden, deleteNotAllowed)},
+				{`eraser im.delete {"roomId":"u_aliceu_guest"}`, byGeneration(forbidden, notAllowed)},
 				{`viewer im.delete {"roomId":"u_aliceu_guest"}`, deleteNotAllowed},
 				{`viewer2 im.delete {"roomId":"u_aliceu_guest"}`, success},
 				{`viewer2 im.delete {"username":"alice"}`, createNotAllowed},
 				{`eraser im.create {"username":"alice"}`, createdRoom("u_aliceu_eraser", `["alice","eraser"]`)},
-				{`eraser im.delete {"roomId":"u_aliceu_eraser"}`, sinceV4(forbidden, success)},
-				{`eraser im.delete {"username":"alice"}`, sinceV4(forbidden, success)},
-				{`admin im.open {"roomId":"u_aliceu_guest"}`, sinceV4(invalidChannel, forbidden)},
+				{`eraser im.delete {"roomId":"u_aliceu_eraser"}`, byGeneration(forbidden, success)},
+				{`eraser im.delete {"username":"alice"}`, byGeneration(forbidden, success)},
+				{`admin im.open {"roomId":"u_aliceu_guest"}`, byGeneration(invalidChannel, forbidden)},
 			})
 		})
 	}
@@ -418,8 +413,8 @@ func TestRocketChatBody(t *testing.T) {
 	} {
 		for g, want := range map[chatdmtest.RocketChatGeneration]string{chatdmtest.RocketChat4: tt.v4, chatdmtest.RocketChat8: tt.v8} {
 			s := newRocketChat(t, chatdmtest.Generation(g))
-			a := send(t, s, newRocketChatRequest(t, s, "admin", "POST", "im.delete", tt.contentType, tt.body))
-			checkBody(t, tt.name+" "+string(g), statusAndBody(a), want)
+			resp := send(t, s, newRocketChatRequest(t, s, "admin", "POST", "im.delete", tt.contentType, tt.body))
+			checkBody(t, tt.name+" "+string(g), statusAndBody(resp), want)
 		}
 	}
 }
@@ -493,9 +488,9 @@ func TestRocketChatRoutes(t *testing.T) {
 	} {
 		for g, want := range map[chatdmtest.RocketChatGeneration]string{chatdmtest.RocketChat4: tt.v4, chatdmtest.RocketChat8: tt.v8} {
 			s := newRocketChat(t, chatdmtest.Generation(g))
-			a := send(t, s, newRocketChatRequest(t, s, "admin", tt.httpMethod, tt.path, "", ""))
-			checkBody(t, fmt.Sprint(tt.httpMethod, " ", tt.path, " ", g), statusAndBody(a), want)
-			if got := a.header.Get("Allow"); g == chatdmtest.RocketChat4 && got != tt.allow {
+			resp := send(t, s, newRocketChatRequest(t, s, "admin", tt.httpMethod, tt.path, "", ""))
+			checkBody(t, fmt.Sprint(tt.httpMethod, " ", tt.path, " ", g), statusAndBody(resp), want)
+			if got := resp.header.Get("Allow"); g == chatdmtest.RocketChat4 && got != tt.allow {
 				t.Errorf("%s %s: got Allow %q, want %q", tt.httpMethod, tt.path, got, tt.allow)
 			}
 			if method := s.Requests()[0].Method; method != tt.path {
@@ -518,9 +513,9 @@ func TestRocketChatLogin(t *testing.T) {
 		wrongPassword = `401 {"status":"error","error":403,"message":"Incorrect password"}`
 		loggedOut     = `401 {"status":"error","error":403,"message":"You've been logged out by the server. Please log in again."}`
 		unknownUser   = `401 {"status":"error","error":"Unauthorized","message":"Unauthorized"}`
-		totp          = `"details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}`
+		totpDetails   = `"details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}`
 	)
-	session := func(token string) string {
+	loginSuccess := func(token string) string {
 		return `200 {"status":"success","data":{"userId":"u_zoe","authToken":"` + token + `","me":` + me + `},"success":true}`
 	}
 	s := newRocketChat(t)
@@ -528,14 +523,14 @@ func TestRocketChatLogin(t *testing.T) {
 	s.AddUser(zoe)
 	s.AddUser(chatdmtest.RocketChatUser{ID: "u_robot", Username: "robot"})
 	runRocketChatSteps(t, s, []rocketChatStep{
-		{`none login {"user":"zoe","password":"secret"}`, session("chatdmtest-login-1")},
-		{`none login {"user":"Zoe@example.com","password":"secret"}`, session("chatdmtest-login-2")},
-		{`none login {"user":{"username":"zoe"},"password":"secret"}`, session("chatdmtest-login-3")},
-		{`none login {"user":{"email":"zoe@example.com"},"password":"secret"}`, session("chatdmtest-login-4")},
-		{`none login {"username":"zoe","password":"secret","code":"1"}`, session("chatdmtest-login-5")},
-		{`none login {"email":"zoe@example.com","password":"secret"}`, session("chatdmtest-login-6")},
-		{`none login {"resume":"chatdmtest-login-3"}`, session("chatdmtest-login-3")},
-		{`none login {"resume":"tok-zoe"}`, session("tok-zoe")},
+		{`none login {"user":"zoe","password":"secret"}`, loginSuccess("chatdmtest-login-1")},
+		{`none login {"user":"Zoe@example.com","password":"secret"}`, loginSuccess("chatdmtest-login-2")},
+		{`none login {"user":{"username":"zoe"},"password":"secret"}`, loginSuccess("chatdmtest-login-3")},
+		{`none login {"user":{"email":"zoe@example.com"},"password":"secret"}`, loginSuccess("chatdmtest-login-4")},
+		{`none login {"username":"zoe","password":"secret","code":"1"}`, loginSuccess("chatdmtest-login-5")},
+		{`none login {"email":"zoe@example.com","password":"secret"}`, loginSuccess("chatdmtest-login-6")},
+		{`none login {"resume":"chatdmtest-login-3"}`, loginSuccess("chatdmtest-login-3")},
+		{`none login {"resume":"tok-zoe"}`, loginSuccess("tok-zoe")},
 
 		{`none login {"resume":""}`, loggedOut},
 		{`none login {"resume":"chatdmtest-login-9"}`, loggedOut},
@@ -556,14 +551,14 @@ func TestRocketChatLogin(t *testing.T) {
 	s.AddUser(zoe)
 	runRocketChatSteps(t, s, []rocketChatStep{
 		{`none login {"user":"zoe","password":"wrong"}`, wrongPassword},
-		{`none login {"user":"zoe","password":"secret"}`, `401 {"status":"error","error":"totp-required",` + totp + `,"message":"TOTP Required"}`},
-		{`none login {"user":"zoe","password":"secret","code":"1"}`, `401 {"status":"error","error":"totp-invalid",` + totp + `,"message":"TOTP Invalid"}`},
-		{`none login {"user":"zoe","password":"secret","code":123456}`, session("chatdmtest-login-7")},
-		{`none login {"resume":"chatdmtest-login-3"}`, session("chatdmtest-login-3")},
+		{`none login {"user":"zoe","password":"secret"}`, `401 {"status":"error","error":"totp-required",` + totpDetails + `,"message":"TOTP Required"}`},
+		{`none login {"user":"zoe","password":"secret","code":"1"}`, `401 {"status":"error","error":"totp-invalid",` + totpDetails + `,"message":"TOTP Invalid"}`},
+		{`none login {"user":"zoe","password":"secret","code":123456}`, loginSuccess("chatdmtest-login-7")},
+		{`none login {"resume":"chatdmtest-login-3"}`, loginSuccess("chatdmtest-login-3")},
 	})
 	r := newRocketChatRequest(t, s, "none", "POST", "login", formType, "user=zoe&password=secret")
 	r.Header.Set("x-2fa-code", "123456")
-	checkBody(t, "two-factor code in a header", send(t, s, r).body, strings.TrimPrefix(session("chatdmtest-login-8"), "200 "))
+	checkBody(t, "two-factor code in a header", send(t, s, r).body, strings.TrimPrefix(loginSuccess("chatdmtest-login-8"), "200 "))
 
 	// logout revokes only the token of the request.
 	sendWithToken := func(token, httpMethod, endpoint string) string {
@@ -587,8 +582,8 @@ func TestRocketChatIMList(t *testing.T) {
 			postJSON(t, s, "alice", "im.create", `{"username":"`+name+`"}`)
 		}
 		postJSON(t, s, "alice", "im.close", `{"roomId":"u_aliceu_bob"}`)
-		entry := func(id, usernames string, count int, uids string) string {
-			return fmt.Sprintf(`{"_id":%q,"t":"d","usernames":[%s],"usersCount":%d,"msgs":0,"ts":"2000-01-01T00:00:00.000Z","uids":[%s]}`, id, usernames, count, uids)
+		entry := func(id, usernames string, count int, userIDs string) string {
+			return fmt.Sprintf(`{"_id":%q,"t":"d","usernames":[%s],"usersCount":%d,"msgs":0,"ts":"2000-01-01T00:00:00.000Z","uids":[%s]}`, id, usernames, count, userIDs)
 		}
 		entries := []string{
 			entry("u_aliceu_bob", `"alice","bob"`, 2, `"u_alice","u_bob"`),
@@ -606,12 +601,12 @@ func TestRocketChatIMList(t *testing.T) {
 			{"?count=-1&offset=x", 0, 3},
 			{"?offset=7", 7, 7},
 		} {
-			a := send(t, s, newRocketChatRequest(t, s, "alice", "GET", "im.list"+tt.query, "", ""))
+			resp := send(t, s, newRocketChatRequest(t, s, "alice", "GET", "im.list"+tt.query, "", ""))
 			var ims []string
 			if tt.from < len(entries) {
 				ims = entries[tt.from:tt.to]
 			}
-			checkBody(t, tt.query, a.body, fmt.Sprintf(`{"ims":[%s],"offset":%d,"count":%d,"total":3,"success":true}`, strings.Join(ims, ","), tt.from, len(ims)))
+			checkBody(t, tt.query, resp.body, fmt.Sprintf(`{"ims":[%s],"offset":%d,"count":%d,"total":3,"success":true}`, strings.Join(ims, ","), tt.from, len(ims)))
 		}
 	})
 }
@@ -622,12 +617,12 @@ func TestRocketChatLimit(t *testing.T) {
 		s.Limit("im.open", 2, time.Minute)
 		postFederatedRoom := func(username, endpoint, wantHeader, want string) {
 			t.Helper()
-			a := send(t, s, newRocketChatRequest(t, s, username, "POST", endpoint, "application/json", `{"roomId":"fedroom"}`))
-			header := strings.Join(slices.Concat(a.header["X-Ratelimit-Limit"], a.header["X-Ratelimit-Remaining"], a.header["X-Ratelimit-Reset"], a.header["Retry-After"]), " ")
+			resp := send(t, s, newRocketChatRequest(t, s, username, "POST", endpoint, "application/json", `{"roomId":"fedroom"}`))
+			header := strings.Join(slices.Concat(resp.header["X-Ratelimit-Limit"], resp.header["X-Ratelimit-Remaining"], resp.header["X-Ratelimit-Reset"], resp.header["Retry-After"]), " ")
 			if header != wantHeader {
 				t.Errorf("got rate limit headers %q, want %q", header, wantHeader)
 			}
-			checkBody(t, username, statusAndBody(a), want)
+			checkBody(t, username, statusAndBody(resp), want)
 		}
 		tooManyRequests := func(seconds int) string {
 			return fmt.Sprintf(`429 {"success":false,"error":"Error, too many requests. Please slow down. You must wait %d seconds before trying this endpoint again. [error-too-many-requests]"}`, seconds)
@@ -656,23 +651,23 @@ func TestRocketChatLimit(t *testing.T) {
 }
 
 func TestRocketChatFault(t *testing.T) {
-	failure := func(text, code, details string) string {
+	errorWithType := func(text, code, details string) string {
 		return `400 {"success":false,"error":"` + text + `","errorType":"` + code + `"` + details + `}`
 	}
 	tests := []struct {
 		endpoint, code string
 		v3, v4, v8     string // empty means the same as in the previous generation
 	}{
-		{"im.delete", "error-app-prevented-deleting", failure("A Rocket.Chat App prevented the room erasing. [error-app-prevented-deleting]", "error-app-prevented-deleting", ""), "", ""},
-		{"im.create", "error-app-prevented", failure("A Rocket.Chat App prevented the room creation. [error-app-prevented]", "error-app-prevented", ""), "", ""},
-		{"im.delete", "error-cannot-delete-federated-room", failure("Cannot delete federated room [error-cannot-delete-federated-room]", "error-cannot-delete-federated-room", `,"details":{"method":"eraseRoom"}`), "", ""},
+		{"im.delete", "error-app-prevented-deleting", errorWithType("A Rocket.Chat App prevented the room erasing. [error-app-prevented-deleting]", "error-app-prevented-deleting", ""), "", ""},
+		{"im.create", "error-app-prevented", errorWithType("A Rocket.Chat App prevented the room creation. [error-app-prevented]", "error-app-prevented", ""), "", ""},
+		{"im.delete", "error-cannot-delete-federated-room", errorWithType("Cannot delete federated room [error-cannot-delete-federated-room]", "error-cannot-delete-federated-room", `,"details":{"method":"eraseRoom"}`), "", ""},
 		{"im.delete", "invalid-channel", invalidChannel, "", ""},
 		{"im.delete", "error-not-allowed", notAllowed, "", ""},
 		{"im.create", "error-invalid-user", invalidUser, "", ""},
-		{"im.delete", "never-heard-of", failure("[never-heard-of]", "never-heard-of", ""), "", ""},
+		{"im.delete", "never-heard-of", errorWithType("[never-heard-of]", "never-heard-of", ""), "", ""},
 		{"im.delete", "invalid-params", invalidParams(missingDeleteParams...), "", invalidParams7(missingDeleteParams...)},
 		{"dm.delete", "error-invalid-params", strings.ReplaceAll(invalidParams(missingDeleteParams...), "invalid-params", "error-invalid-params"), "", strings.ReplaceAll(invalidParams7(missingDeleteParams...), "invalid-params", "error-invalid-params")},
-		{"no.such", "invalid-params", failure("[invalid-params]", "invalid-params", ""), "", ""},
+		{"no.such", "invalid-params", errorWithType("[invalid-params]", "invalid-params", ""), "", ""},
 		{"im.open", "error-room-param-not-provided", paramNotProvided3, paramNotProvided, ""},
 		{"im.open", "error-room-not-found", roomNotFound3, strings.Replace(roomNotFound3, ` or \"username\"`, "", 1), ""},
 		{"im.create", "error-room-not-found", usersNotFound3, strings.Replace(usersNotFound3, `\"username\" or \"usernames\"`, `\"roomId\"`, 1), ""},
@@ -681,7 +676,7 @@ func TestRocketChatFault(t *testing.T) {
 		{"im.delete", "forbidden", forbidden, "", ""},
 		{"me", "error-unauthorized", `403 {"success":false,"error":"Users must have a username [error-unauthorized]"}`, "", ""},
 		{"im.delete", "error-too-many-requests", `429 {"success":false,"error":"Error, too many requests. Please slow down. You must wait 60 seconds before trying this endpoint again. [error-too-many-requests]"}`, "", ""},
-		{"me", "totp-required", failure("TOTP Required [totp-required]", "totp-required", `,"details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}`), "", ""},
+		{"me", "totp-required", errorWithType("TOTP Required [totp-required]", "totp-required", `,"details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}`), "", ""},
 		{"login", "totp-max-attempts", `401 {"status":"error","error":"totp-max-attempts","details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]},"message":"TOTP Maximun Failed Attempts Reached"}`, "", ""},
 		{"login", "never-heard-of", `401 {"status":"error","error":"never-heard-of","message":"[never-heard-of]"}`, "", ""},
 	}
@@ -752,9 +747,9 @@ func TestRocketChatReplace(t *testing.T) {
 		{`bob im.open {"roomId":"chatdmtestDM00001"}`, invalidChannel},
 		{`bob im.create {"username":"bob"}`, createdRoom("chatdmtestDM00002", `["bob"]`)},
 	})
-	a := send(t, s, newRocketChatRequest(t, s, "carol", "GET", "im.list", "", ""))
-	if !strings.Contains(a.body, `"_id":"GENERAL","t":"d","usernames":["bob","carol"],"usersCount":3,`) {
-		t.Errorf("DM with an unknown member: got %s, want it in the list", a.body)
+	resp := send(t, s, newRocketChatRequest(t, s, "carol", "GET", "im.list", "", ""))
+	if !strings.Contains(resp.body, `"_id":"GENERAL","t":"d","usernames":["bob","carol"],"usersCount":3,`) {
+		t.Errorf("DM with an unknown member: got %s, want it in the list", resp.body)
 	}
 	s.AddUser(chatdmtest.RocketChatUser{ID: "u_bob", Username: "robert", AuthToken: "tok-bob"})
 	s.AddUser(chatdmtest.RocketChatUser{ID: "u_carol2", Username: "carol"})

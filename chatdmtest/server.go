@@ -49,10 +49,10 @@ type platform interface {
 
 // apiRequest is a request to a path of the API.
 type apiRequest struct {
-	method  string        // API method
-	http    *http.Request // its Body has been read
-	body    []byte
-	readErr error // set if the body is shorter than announced
+	method      string        // API method
+	httpRequest *http.Request // its Body has been read
+	body        []byte
+	readErr     error // set if the body is shorter than announced
 }
 
 type response struct {
@@ -107,8 +107,8 @@ func (s *server) trackConn(conn net.Conn, state http.ConnState) {
 }
 
 // Close closes all connections, including those with stalled responses, and
-// waits until the server has stopped. It is safe to call more than once. If the
-// server is also the handler of another server, it aborts all later requests.
+// waits until the server has stopped. Calling Close again has no effect. If the
+// fake server is also the handler of another server, it aborts all later requests.
 func (s *server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -126,10 +126,10 @@ func (s *server) Client() *http.Client {
 	return &http.Client{Transport: s.transport}
 }
 
-// ServeHTTP responds to a request. It lets you use the fake server as the handler
-// of another server. Cut and Stall need a connection that can be hijacked, which
-// HTTP/2 connections cannot. On others, they abort the request without sending
-// any part of the response.
+// ServeHTTP implements [http.Handler], so that you can use the fake server as the
+// handler of another server. The Cut and Stall of a [Fault] need a connection that
+// can be hijacked, such as HTTP/1. With HTTP/2, the server aborts the request
+// without sending any part of the response.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, readErr := io.ReadAll(io.LimitReader(r.Body, maxBodySize+1))
 	tooLarge := len(body) > maxBodySize
@@ -169,14 +169,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case tooLarge:
 		resp = plainTextResponse(http.StatusRequestEntityTooLarge)
 	default:
-		resp = s.respondWithFault(apiRequest{method: method, http: r, body: body, readErr: readErr}, fault)
+		resp = s.respondWithFault(apiRequest{method: method, httpRequest: r, body: body, readErr: readErr}, fault)
 	}
 
 	if fault.Delay > 0 && !s.sleep(r.Context(), fault.Delay) {
 		panic(http.ErrAbortHandler)
 	}
-	if end := cmp.Or(fault.Stall, fault.Cut); end != "" {
-		s.sendPartial(w, r, resp, end, fault.Stall != "")
+	if point := cmp.Or(fault.Stall, fault.Cut); point != "" {
+		s.sendPartial(w, r, resp, point, fault.Stall != "")
 		return
 	}
 	s.mu.Lock()

@@ -71,26 +71,26 @@ func TestFault(t *testing.T) {
 		header http.Header // nil means that the field is absent
 		body   string
 	}
-	json := []string{"application/json; charset=utf-8"}
+	jsonType := []string{"application/json; charset=utf-8"}
 	tests := []struct {
 		name  string
 		fault chatdmtest.Fault
 		want  want
 	}{
-		{"zero", chatdmtest.Fault{}, want{200, http.Header{"Content-Type": json}, `{"ok":true,"channel":{"id":"D000000001"}}`}},
-		{"code", chatdmtest.Fault{Code: "team_added_to_org"}, want{200, http.Header{"Content-Type": json}, slackError("team_added_to_org")}},
-		{"code and status", chatdmtest.Fault{Code: "fatal_error", Status: 500}, want{500, http.Header{"Content-Type": json}, slackError("fatal_error")}},
+		{"zero", chatdmtest.Fault{}, want{200, http.Header{"Content-Type": jsonType}, `{"ok":true,"channel":{"id":"D000000001"}}`}},
+		{"code", chatdmtest.Fault{Code: "team_added_to_org"}, want{200, http.Header{"Content-Type": jsonType}, slackError("team_added_to_org")}},
+		{"code and status", chatdmtest.Fault{Code: "fatal_error", Status: 500}, want{500, http.Header{"Content-Type": jsonType}, slackError("fatal_error")}},
 		{"ratelimited", chatdmtest.Fault{Code: "ratelimited"}, want{200, http.Header{"Retry-After": nil}, slackError("ratelimited")}},
 		{"missing_scope", chatdmtest.Fault{Code: "missing_scope"}, want{200, nil, `{"ok":false,"error":"missing_scope","needed":"im:write","provided":"identify"}`}},
 		{"unknown_method", chatdmtest.Fault{Code: "unknown_method"}, want{200, nil, `{"ok":false,"error":"unknown_method","req_method":"im.open"}`}},
 		{"method_deprecated", chatdmtest.Fault{Code: "method_deprecated"}, want{200, nil, `{"ok":false,"error":"method_deprecated","response_metadata":{"messages":["[ERROR] This method is retired and can no longer be used. ` +
 			`Please use conversations.open instead. Learn more: https://api.slack.com/changelog/2020-01-deprecating-antecedents-to-the-conversations-api"]}}`}},
-		{"status", chatdmtest.Fault{Status: 503}, want{503, http.Header{"Content-Type": json}, ""}},
-		{"body", chatdmtest.Fault{Body: `{"ok":tr`}, want{200, http.Header{"Content-Type": json}, `{"ok":tr`}},
+		{"status", chatdmtest.Fault{Status: 503}, want{503, http.Header{"Content-Type": jsonType}, ""}},
+		{"body", chatdmtest.Fault{Body: `{"ok":tr`}, want{200, http.Header{"Content-Type": jsonType}, `{"ok":tr`}},
 		{"html", chatdmtest.Fault{Status: 502, Body: "<h1>Bad gateway</h1>", Header: http.Header{"Content-Type": {"text/html"}}}, want{502, http.Header{"Content-Type": {"text/html"}}, "<h1>Bad gateway</h1>"}},
 		{"no content type", chatdmtest.Fault{Code: "fatal_error", Header: http.Header{"content-type": nil, "X-Slack-Req-Id": {""}}}, want{200, http.Header{"Content-Type": nil, "X-Slack-Req-Id": nil}, slackError("fatal_error")}},
 		{"redirect", chatdmtest.Fault{Status: 307, Body: "moved", Header: http.Header{"Location": {"https://example.com/"}}}, want{307, http.Header{"Location": {"https://example.com/"}}, "moved"}},
-		{"only header", chatdmtest.Fault{Header: http.Header{"X-Test": {"a", "b"}}}, want{200, http.Header{"X-Test": {"a", "b"}, "Content-Type": json}, `{"ok":true,"channel":{"id":"D000000001"}}`}},
+		{"only header", chatdmtest.Fault{Header: http.Header{"X-Test": {"a", "b"}}}, want{200, http.Header{"X-Test": {"a", "b"}, "Content-Type": jsonType}, `{"ok":true,"channel":{"id":"D000000001"}}`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -102,17 +102,13 @@ func TestFault(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer resp.Body.Close()
-			body, err := io.ReadAll(resp.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkBody(t, "im.open", string(body), tt.want.body)
-			if resp.StatusCode != tt.want.status {
-				t.Errorf("got status %d, want %d", resp.StatusCode, tt.want.status)
+			got := readResponse(t, resp)
+			checkBody(t, "im.open", got.body, tt.want.body)
+			if got.status != tt.want.status {
+				t.Errorf("got status %d, want %d", got.status, tt.want.status)
 			}
 			for name, values := range tt.want.header {
-				if got := resp.Header[name]; !slices.Equal(got, values) {
+				if got := got.header[name]; !slices.Equal(got, values) {
 					t.Errorf("got header %s %q, want %q", name, got, values)
 				}
 			}
@@ -275,7 +271,7 @@ func TestClose(t *testing.T) {
 		{"in memory", []chatdmtest.Option{chatdmtest.InMemory()}},
 	}
 	for _, tt := range tests {
-		body := func(t *testing.T) {
+		testClose := func(t *testing.T) {
 			s := chatdmtest.NewSlack(tt.opts...)
 			postForm(t, s, "auth.test", "") // leaves an idle connection
 			faults := []chatdmtest.Fault{
@@ -306,9 +302,9 @@ func TestClose(t *testing.T) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.opts != nil {
-				synctest.Test(t, body)
+				synctest.Test(t, testClose)
 			} else {
-				body(t)
+				testClose(t)
 			}
 		})
 	}
@@ -366,7 +362,7 @@ func TestServeHTTP(t *testing.T) {
 	s := newSlack(t)
 	server := httptest.NewServer(s)
 	defer server.Close()
-	get := func(path string) (int, error) {
+	getStatus := func(path string) (int, error) {
 		resp, err := server.Client().Get(server.URL + path)
 		if err != nil {
 			return 0, err
@@ -374,7 +370,7 @@ func TestServeHTTP(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode, nil
 	}
-	if status, err := get("/api/api.test"); status != 200 {
+	if status, err := getStatus("/api/api.test"); status != 200 {
 		t.Errorf("got status %d, error %v, want 200", status, err)
 	}
 
@@ -396,7 +392,7 @@ func TestServeHTTP(t *testing.T) {
 		t.Error("Stall: got a response, want an abort")
 	}
 	s.Close()
-	if _, err := get("/api/api.test"); err == nil {
+	if _, err := getStatus("/api/api.test"); err == nil {
 		t.Error("after Close: got a response, want an error")
 	}
 }

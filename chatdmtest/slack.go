@@ -15,8 +15,7 @@ const (
 
 // The IDs of the users of a new [Slack] workspace. Alice to Heidi are eight
 // active members. Together with one of the token owners, they fill the largest
-// group DM that Slack allows. Their names are the constants in lower case, such
-// as "alice".
+// group DM that Slack allows. The name of Alice is "alice", and so on.
 const (
 	BotUser   = "UBOT"   // a bot, owner of BotToken
 	AdminUser = "UADMIN" // a person, owner of UserToken
@@ -48,7 +47,7 @@ const (
 //   - chat.postMessage: needs a channel and a text
 //   - auth.test and api.test
 //
-// The response to any other method is unknown_method.
+// Any other method fails with unknown_method.
 //
 // A request can be a GET, or a POST with a form or JSON. im.open does not accept
 // JSON. A POST can also have arguments in its query, but arguments in the body
@@ -93,7 +92,6 @@ const (
 //   - An empty body has no arguments, whatever its type. An empty multipart body
 //     is invalid_form_data. A text/plain body is parsed as a form.
 //   - An argument name can have at most 100 bytes.
-//   - If a request body is larger than 1 MiB, the response is HTTP 413.
 type Slack struct {
 	// URL is the root of the API, such as "http://127.0.0.1:1234/api". It has no
 	// trailing slash. The URL of a method is URL + "/" + its name.
@@ -121,10 +119,10 @@ type User struct {
 	Hidden   bool   // opening a conversation with the user as someone else fails with user_not_visible
 }
 
-// A TokenState says whether a [Token] is valid.
+// A TokenState is the state of a [Token].
 type TokenState string
 
-// The states of a [Token], and the errors that they cause.
+// The states of a [Token], and the error that each of them causes.
 const (
 	Active   TokenState = ""         // no error
 	Revoked  TokenState = "revoked"  // token_revoked
@@ -239,7 +237,7 @@ func (s *Slack) AddChannel(c Channel) {
 
 // Messages returns the messages in a conversation, oldest first. It returns nil if
 // the conversation has no messages or does not exist. Use it to check that a
-// message was posted exactly once although a response was lost.
+// message was posted exactly once, even if a response was lost.
 func (s *Slack) Messages(channel string) []Message {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()

@@ -19,9 +19,9 @@ const maxArgNameLength = 100
 // readArgs returns the arguments of a request, or an error code if its format is
 // invalid. In both cases, it also returns the warnings about the format.
 func readArgs(req apiRequest, method slackMethod) (args map[string]string, warnings []string, code string) {
-	args = lastValues(req.http.URL.Query())
+	args = lastValues(req.httpRequest.URL.Query())
 	delete(args, "token") // Slack ignores a token in the query
-	if req.http.Method == http.MethodPost {
+	if req.httpRequest.Method == http.MethodPost {
 		var body map[string]string
 		body, warnings, code = readBody(req, method)
 		if code != "" {
@@ -42,7 +42,7 @@ func readBody(req apiRequest, method slackMethod) (args map[string]string, warni
 	if req.readErr != nil {
 		return nil, nil, "request_timeout"
 	}
-	contentType := req.http.Header.Get("Content-Type")
+	contentType := req.httpRequest.Header.Get("Content-Type")
 	if contentType == "" {
 		if len(req.body) > 0 {
 			return nil, nil, "missing_post_type"

@@ -148,16 +148,16 @@ func (s *Slack) conversationsList(req *slackRequest) slackResponse {
 	}
 
 	resp := slackResponse{Channels: []any{}, Metadata: &slackMetadata{NextCursor: new("")}}
-	onPage := 0 // including archived conversations, which are filtered after the page is full
+	pageSize := 0 // including archived conversations, which are filtered after the page is full
 	for _, conv := range remaining {
 		if !slices.Contains(types, conv.conversationType) || s.visibleConversation(req, conv.id) == nil {
 			continue
 		}
-		if onPage == limit {
+		if pageSize == limit {
 			resp.Metadata.NextCursor = new(encodeCursor(conv.id))
 			break
 		}
-		onPage++
+		pageSize++
 		if conv.archived && req.boolArg("exclude_archived") {
 			continue
 		}

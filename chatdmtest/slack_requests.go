@@ -54,7 +54,7 @@ func (s *Slack) respond(req apiRequest) response {
 	if wait := s.takeSlot(req.method).wait; wait > 0 {
 		return s.rateLimitedResponse(wait)
 	}
-	if req.http.Method != http.MethodGet && req.http.Method != http.MethodPost {
+	if req.httpRequest.Method != http.MethodGet && req.httpRequest.Method != http.MethodPost {
 		resp := plainTextResponse(http.StatusMethodNotAllowed)
 		resp.header.Set("Allow", "GET, POST")
 		return resp
@@ -74,7 +74,7 @@ func (s *Slack) respond(req apiRequest) response {
 	if method.public {
 		return s.encode(method.run(s, slackReq), warnings)
 	}
-	if code := s.authenticate(slackReq, req.http.Header); code != "" {
+	if code := s.authenticate(slackReq, req.httpRequest.Header); code != "" {
 		return s.encode(slackResponse{Error: code}, warnings)
 	}
 

@@ -478,21 +478,25 @@ func TestConversationsList(t *testing.T) {
 		return strings.Join(ids, " ")
 	}
 
-	if got := ids(list("types=im,mpim")); got != "D000000001 C000000001 D000000002" {
-		t.Errorf("got DMs %s, want D000000001 C000000001 D000000002", got)
+	for args, want := range map[string]string{
+		"types=im,mpim":               "D000000001 C000000001 D000000002",
+		"types=private_channel,%20im": "C0OURS001 D000000001 D000000002",
+	} {
+		if got := ids(list(args)); got != want {
+			t.Errorf("%s: got %s, want %s", args, got, want)
+		}
+	}
+	for args, want := range map[string]int{
+		"":                                 100,
+		"limit=1000&exclude_archived=true": 75,
+	} {
+		if got := len(list(args).Channels); got != want {
+			t.Errorf("%q: got %d channels, want %d", args, got, want)
+		}
 	}
 	// As in Slack's examples, group DMs have is_open and DMs do not.
 	if p := list("types=im,mpim"); len(p.Channels) != 3 || p.Channels[0].IsOpen || !p.Channels[1].IsOpen || p.Channels[2].IsOpen {
 		t.Errorf("got channels %+v, want is_open only for the second", p.Channels)
-	}
-	if got := ids(list("types=private_channel,%20im")); got != "C0OURS001 D000000001 D000000002" {
-		t.Errorf("got private channels and DMs %s, want C0OURS001 D000000001 D000000002", got)
-	}
-	if got := len(list("").Channels); got != 100 {
-		t.Errorf("got %d channels on the default page, want 100", got)
-	}
-	if got := len(list("limit=1000&exclude_archived=true").Channels); got != 75 {
-		t.Errorf("got %d channels that are not archived, want 75", got)
 	}
 	// Archived channels count toward the limit of a page.
 	p := list("limit=4&exclude_archived=true")

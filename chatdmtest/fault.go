@@ -66,9 +66,9 @@ type Fault struct {
 	// are set, Cut is ignored.
 	Stall Point
 
-	// Cut is where the server stops sending and closes the connection. If an
-	// http.Transport loses a reused connection, it retries a GET on its own, but
-	// not a POST.
+	// Cut is where the server stops sending and closes the connection. If this
+	// happens before the response on a reused connection, an http.Transport retries
+	// a GET on its own, but not a POST.
 	Cut Point
 
 	// Apply runs the API method, including its rate limit and all checks, and then

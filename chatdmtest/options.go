@@ -40,8 +40,8 @@ func InMemory() Option {
 // The default is 10,000. When the server receives another request, it frees the
 // oldest one. If n is 0, it keeps no requests.
 //
-// If n is negative, the server keeps all requests until ResetRequests or Close is
-// called. A request takes about 1 KB of memory, or more if its body is long.
+// If n is negative, the server keeps all requests until ResetRequests is called.
+// A request takes about 1 KB of memory, or more if its body is long.
 func KeepRequests(n int) Option {
 	return func(c *config) { c.keptRequests = n }
 }

@@ -94,7 +94,7 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 // im.delete accepts the ID of a user, a username, or the ID of a room as roomId
 // or username. It looks for a user first. If the caller has no DM with that user,
-// im.delete creates one and deletes it. The response is the same.
+// im.delete creates one and deletes it. The response does not show the difference.
 //
 // # Permissions
 //
@@ -107,8 +107,8 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 // # Rate limits
 //
-// There are no rate limits until you call Limit. A real server allows 10 calls per
-// endpoint in 60 seconds by default:
+// There are no rate limits until you call Limit. The default of a real server is 10
+// calls per endpoint in 60 seconds. To imitate it, set the limit of each endpoint:
 //
 //	chat.Limit("im.delete", 10, time.Minute)
 //
@@ -134,8 +134,20 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 // # Undocumented cases
 //
-// Rocket.Chat's documentation does not cover these cases. This server behaves as
+// Rocket.Chat's documentation does not cover these cases. The fake server behaves as
 // follows:
+//
+//   - im.create rejects unknown usernames in all generations. It ignores
+//     duplicates. With excludeSelf, it needs at least two other users.
+//   - If a caller without create-d calls im.create for an existing room, the
+//     response has t, rid, and _id, but no usernames.
+//   - Usernames are case-sensitive. Email addresses are not.
+//   - Without a schema, a number is also accepted in place of a string.
+//   - A roomId or username that starts with "#" is an invalid-channel.
+//   - RocketChat3 can delete federated rooms, because it predates federation.
+//   - A 401 from login has no success field in any generation.
+//
+// # Differences from real servers
 //
 //   - RocketChat7 and RocketChat8 are based on the source code of Rocket.Chat, not
 //     on recorded responses.
@@ -143,17 +155,10 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //   - Each call counts once toward the rate limit. Old servers count a call to an
 //     endpoint with an alias twice.
 //   - Rate limits work in all generations. Some versions of 7.x do not apply them.
-//   - im.create rejects unknown usernames in all generations. It ignores
-//     duplicates. With excludeSelf, it needs at least two other users.
-//   - Usernames are case-sensitive. Email addresses are not.
-//   - If a caller without create-d calls im.create for an existing room, the
-//     response has t, rid, and _id, but no usernames.
 //   - In all of RocketChat4, im.close of an unknown room responds with "not
-//     subscribed", as servers do since 6.4.
-//   - Without a schema, a number is also accepted in place of a string.
-//   - A roomId or username that starts with "#" is an invalid-channel.
-//   - RocketChat3 can delete federated rooms, because it predates federation.
-//   - A 401 from login has no success field in any generation.
+//     subscribed". Real servers do so since 6.4.
+//   - chat.postMessage posts only to DMs, and only the text.
+//   - im.history has only the parameters roomId and count.
 //   - The response to a path outside /api/v1/ is a 404 in plain text. Real servers
 //     send their web application.
 type RocketChat struct {

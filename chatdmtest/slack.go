@@ -43,8 +43,8 @@ const (
 //
 //   - im.open and im.close
 //   - conversations.open, conversations.close, and conversations.list
-//   - conversations.history: one page with the newest messages, newest first
-//   - chat.postMessage: needs a channel and a text
+//   - conversations.history
+//   - chat.postMessage
 //   - auth.test and api.test
 //
 // Any other method fails with unknown_method.
@@ -66,10 +66,10 @@ const (
 //
 // # Conversations
 //
-// Each set of users has one conversation, whoever opens it. A conversation is
+// Each set of users has one DM or group DM, whoever opens it. A conversation is
 // open or closed for each member separately. A message opens it for all members.
 //
-// Opening an open DM and closing a closed conversation are no-ops and have the
+// Opening an open DM and closing a closed conversation are no-ops. They have the
 // no_op flag. The response to opening an open group DM has no flag. The members of
 // a group DM are the user who opened it first, followed by the others in the order
 // of that request.
@@ -79,7 +79,7 @@ const (
 //
 // # Undocumented cases
 //
-// Slack's documentation does not cover these cases. This server behaves as
+// Slack's documentation does not cover these cases. The fake workspace behaves as
 // follows:
 //
 //   - conversations.open: if both users and channel are set, users is ignored.
@@ -92,6 +92,14 @@ const (
 //   - An empty body has no arguments, whatever its type. An empty multipart body
 //     is invalid_form_data. A text/plain body is parsed as a form.
 //   - An argument name can have at most 100 bytes.
+//
+// # Differences from real Slack
+//
+//   - conversations.history has only the arguments channel and limit. It returns
+//     one page with the newest messages, newest first.
+//   - chat.postMessage has only the arguments channel and text. The channel must be
+//     the ID of a conversation, not of a user.
+//   - There are no rate limits until you call Limit.
 type Slack struct {
 	// URL is the root of the API, such as "http://127.0.0.1:1234/api". It has no
 	// trailing slash. The URL of a method is URL + "/" + its name.

@@ -31,11 +31,7 @@ func run(root string) error {
 	if err != nil {
 		return err
 	}
-	// No file may outlive its package.
-	out := filepath.Join(root, "api")
-	if err := errors.Join(os.RemoveAll(out), os.Mkdir(out, 0o755)); err != nil {
-		return err
-	}
+	files := make(map[string][]byte)
 	for _, dir := range modules {
 		pkgs, err := packages.Load(&packages.Config{
 			Mode: packages.NeedName | packages.NeedTypes | packages.NeedImports, Dir: dir, Env: append(os.Environ(), "GOWORK=off"),
@@ -47,16 +43,18 @@ func run(root string) error {
 			if len(pkg.Errors) > 0 {
 				return fmt.Errorf("%s: %w", pkg.PkgPath, pkg.Errors[0])
 			}
-			if pkg.Name == "main" || strings.Contains(pkg.PkgPath, "/internal/") {
-				continue
-			}
-			text := []byte(strings.Join(lines(pkg.Types), "\n") + "\n")
-			if err := os.WriteFile(filepath.Join(out, pkg.Name+".txt"), text, 0o644); err != nil {
-				return err
+			if pkg.Name != "main" && !strings.Contains(pkg.PkgPath, "/internal/") {
+				files[pkg.Name+".txt"] = []byte(strings.Join(lines(pkg.Types), "\n") + "\n")
 			}
 		}
 	}
-	return nil
+	// Replace the folder, so that no file outlives its package.
+	out := filepath.Join(root, "api")
+	err = errors.Join(os.RemoveAll(out), os.Mkdir(out, 0o755))
+	for name, text := range files {
+		err = errors.Join(err, os.WriteFile(filepath.Join(out, name), text, 0o644))
+	}
+	return err
 }
 
 // lines describes every exported name of pkg.

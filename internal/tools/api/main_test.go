@@ -93,4 +93,7 @@ var Default Code
 	if err := run(root); err == nil {
 		t.Error("got nil, want an error for a package that does not compile")
 	}
+	if files, _ := os.ReadDir(filepath.Join(root, "api")); len(files) != 2 {
+		t.Errorf("got files %v after an error, want root.txt and nested.txt", files)
+	}
 }

@@ -12,24 +12,28 @@ import (
 	"github.com/chatdm/chatdm/internal/engine"
 )
 
-// Limiter paces the calls of one or many clients; see [WithLimiter]. It must
-// be safe for concurrent use.
+// Limiter limits the rate of the calls of one or more clients; see
+// [WithLimiter]. Implementations must be safe for concurrent use by multiple
+// goroutines.
 //
-// A client needs none to respect a refusal: one call's 429 pauses its method
-// for all goroutines of that client. A Limiter keeps refusals from happening,
-// or shares them between clients and processes.
+// Without a Limiter, a client pauses a method for all its goroutines after a
+// 429. A Limiter prevents 429s, or shares the pause among clients or processes.
 type Limiter interface {
-	// Wait blocks until the call may be sent; the client asks before every
-	// attempt. The key is service and method: "slack.conversations.close".
+	// Wait blocks until the client may send an attempt; the client calls it
+	// before each one. The key is the service and the method, such as
+	// "slack.conversations.close".
 	//
-	// An error ends the call, it never lets it pass. One that matches
-	// [KindRateLimited] or context.DeadlineExceeded says that the call cannot be
-	// admitted before the deadline of ctx, and comes back as KindRateLimited,
-	// with the RetryAfter of an *[Error] in it; any other says that the limiter
-	// does not work, and comes back as [KindUnavailable] with it as the cause.
+	// If Wait returns an error, the client sends nothing and the call fails:
+	//   - with [KindRateLimited] if the error matches KindRateLimited or
+	//     context.DeadlineExceeded: the wait would exceed the deadline of ctx.
+	//     If the error is an *[Error], the call returns its RetryAfter.
+	//   - with [KindCanceled] if ctx is canceled.
+	//   - with [KindUnavailable] and the error as its cause if the error is any
+	//     other: the limiter does not work.
 	Wait(ctx context.Context, key string) error
-	// Limited reports that the server has refused key, and for how long: what
-	// the server asked for, or a second where it did not say.
+	// Limited tells the limiter that the server responded to key with a 429 and
+	// requested a wait of retryAfter. The client passes 1 second if the server
+	// requested none, and at most 1 hour.
 	Limited(ctx context.Context, key string, retryAfter time.Duration)
 }
 
@@ -55,18 +59,23 @@ func (l limiter) Wait(ctx context.Context, key string) error {
 	return f
 }
 
-// Tier is how many calls of a method are allowed.
+// Tier is the rate limit of a method.
 type Tier struct {
-	// PerMinute is how many calls fit into a minute. Zero means that the method
-	// is not paced.
+	// PerMinute is the maximum number of calls in any minute. If it is 0 or
+	// negative, the method is not limited.
+	//
+	// A [TierLimiter] keeps one timestamp per call, but at most 10,000 (240 kB)
+	// per method. Above that, a timestamp stands for several calls, and the
+	// limit is up to 0.03 % lower than PerMinute.
 	PerMinute int
-	// Burst is how many of these may come at once after a time of rest: a fifth of
-	// PerMinute where it is zero, and never more than PerMinute.
+	// Burst is how many of these calls may be sent at once after an idle time.
+	// If it is 0 or negative, it is a fifth of PerMinute, but at least 1. It is
+	// never more than PerMinute.
 	Burst int
 }
 
-// SlackTiers returns the tiers that Slack publishes, by the keys of a
-// [Limiter]; other methods are not in it. The map is the caller's own.
+// SlackTiers returns the rate limits that Slack publishes, by the key of a
+// [Limiter]. The caller may modify the map.
 //
 // Documented at https://docs.slack.dev/apis/web-api/rate-limits.
 func SlackTiers() map[string]Tier {
@@ -79,40 +88,38 @@ func SlackTiers() map[string]Tier {
 	}
 }
 
-// TierLimiter is a [Limiter] that paces each method at its tier, so that Slack
-// has nothing to refuse. It serves callers in the order in which they came.
+// TierLimiter is a [Limiter] that keeps each method within its [Tier]. It
+// serves callers in the order in which they called Wait. A TierLimiter is safe
+// for concurrent use by multiple goroutines. The zero value limits no method.
 //
-// Slack counts by method, workspace and app: share one TierLimiter among all
-// clients of one app in one workspace, and give each workspace its own. It
-// knows of one process; for several, divide the tiers among them, or use a
-// limiter that they share.
+// Slack applies its limits per method, workspace, and app. Share one
+// TierLimiter among all clients of one app in one workspace, and use another
+// one for each other workspace. A TierLimiter does not know about other
+// processes: divide the tiers among them, or use a limiter that they share.
 //
-// It learns: a refusal holds the method back for as long as the server says,
-// and lowers its pace by a fifth, which it wins back in five minutes without
-// another one.
+// After a 429, the method pauses for as long as the server requested, and its
+// limit drops to 80 % of the tier. The limit returns to the full tier over the
+// next 5 minutes.
 type TierLimiter struct {
 	tiers map[string]Tier
 	mu    sync.Mutex
-	paces map[string]*pace
+	keys  map[string]*keyLimiter
 }
 
-// TierOption sets one thing of a [TierLimiter].
+// TierOption configures a [TierLimiter].
 type TierOption func(*TierLimiter)
 
-// WithTier sets the tier of a key, "slack.conversations.close" or
-// "slack.chat.postMessage", in place of the published one: an internal app may
-// have more than one from the marketplace. A key without the service, like
-// "chat.postMessage", is that of no call. The zero Tier lets the method pass.
+// WithTier sets the tier of a key, such as "slack.conversations.close", in place
+// of the published one. A key that omits the service never matches a call. The
+// zero Tier removes the limit.
 func WithTier(key string, tier Tier) TierOption {
 	return func(l *TierLimiter) { l.tiers[key] = tier }
 }
 
-// NewTierLimiter returns a limiter with the [SlackTiers]: 100 calls a minute of
-// im.open, 50 of conversations.open, 20 of im.close, conversations.close and
-// conversations.list. Other keys are not paced, unless [WithTier] names them. A
-// nil option is skipped, and a negative number counts as zero.
+// NewTierLimiter returns a TierLimiter with the tiers of [SlackTiers]. It does
+// not limit other keys unless [WithTier] adds them. Nil options are ignored.
 func NewTierLimiter(opts ...TierOption) *TierLimiter {
-	l := &TierLimiter{tiers: SlackTiers(), paces: make(map[string]*pace)}
+	l := &TierLimiter{tiers: SlackTiers(), keys: make(map[string]*keyLimiter)}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(l)
@@ -121,116 +128,124 @@ func NewTierLimiter(opts ...TierOption) *TierLimiter {
 	return l
 }
 
-// Wait implements [Limiter]. Its error is the context's, or an *[Error] of
-// [KindRateLimited] with the time until the call could be sent in RetryAfter,
-// where that is past the deadline of ctx; it comes at once.
+// Wait implements [Limiter]. It returns the error of ctx if ctx is done. If the
+// wait would exceed the deadline of ctx, it immediately returns an *[Error] of
+// [KindRateLimited] with the shortest possible wait in RetryAfter.
 func (l *TierLimiter) Wait(ctx context.Context, key string) error {
-	if p := l.pace(key); p != nil {
-		return p.wait(ctx, key)
+	if k := l.limiterFor(key); k != nil {
+		return k.wait(ctx, key)
 	}
 	return ctx.Err()
 }
 
-// Limited implements [Limiter].
+// Limited implements [Limiter]. It pauses the key for retryAfter, but at most 1
+// hour, and lowers its limit. If retryAfter is 0 or negative, it only does the
+// latter. It never shortens a pause.
 func (l *TierLimiter) Limited(_ context.Context, key string, retryAfter time.Duration) {
-	if p := l.pace(key); p != nil {
-		p.refused(retryAfter)
+	if k := l.limiterFor(key); k != nil {
+		k.pause(min(retryAfter, maxPause))
 	}
 }
 
-// pace is that of a key, nil for one without a tier.
-func (l *TierLimiter) pace(key string) *pace {
+// limiterFor returns the limiter of a key, or nil if the key has no limit.
+func (l *TierLimiter) limiterFor(key string) *keyLimiter {
 	tier := l.tiers[key]
 	if tier.PerMinute <= 0 {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.paces[key]
-	if p == nil {
-		p = newPace(tier)
-		l.paces[key] = p
+	k := l.keys[key]
+	if k == nil {
+		k = newKeyLimiter(tier)
+		l.keys[key] = k
 	}
-	return p
+	return k
 }
 
-// window is the minute that the server counts in, and as much as two answers
-// may differ in how long they are on their way.
-const window = time.Minute + 500*time.Millisecond
-
-// slowdown is how much of its pace a refused method keeps, recovery how long
-// it takes to win the rest back.
 const (
-	slowdown = 0.8
-	recovery = 5 * time.Minute
+	// window is the server's minute plus a margin for requests that travel for
+	// different times.
+	window       = time.Minute + 500*time.Millisecond
+	reducedLimit = 0.8 // part of the tier that remains after a 429
+	recoveryTime = 5 * time.Minute
+	maxPause     = time.Hour
+	maxBatches   = 10_000 // bounds the memory of a key: 24 bytes per batch
 )
 
-// pace admits the calls of one method.
+// keyLimiter limits the calls of one key.
 //
-// A token bucket gives the rate and the burst. Its burst on top of its rate
-// could be more than the tier within one minute, so that the calls of the last
-// minute are counted as well.
-type pace struct {
-	turn   chan struct{} // held by who is next; the runtime serves those who wait for it in order
-	bucket *rate.Limiter
+// A token bucket sets the rate and the burst. A burst plus a minute at the full
+// rate would exceed the tier, so keyLimiter also counts the calls of the last
+// window: in batches, which are single calls up to maxBatches per minute.
+type keyLimiter struct {
+	head    chan struct{} // held by the caller at the head of the queue; the runtime keeps the others in order
+	bucket  *rate.Limiter
+	batch   int64 // calls per batch
+	batches int64 // maximum number of batches per window
 
-	mu      sync.Mutex
-	waiting int         // for the turn
-	recent  []time.Time // when the last calls were admitted, the oldest at next
-	next    int
-	until   time.Time // refused by the server until then
-	slowed  time.Time // the last refusal
+	mu          sync.Mutex
+	waiting     int         // callers in the queue, except the head
+	calls       int64       // all calls so far
+	sent        []time.Time // ring of batches+1 entries: when the last call of each batch was sent
+	pausedUntil time.Time
+	limitedAt   time.Time // when the server last responded with a 429
 }
 
-func newPace(tier Tier) *pace {
+func newKeyLimiter(tier Tier) *keyLimiter {
 	burst := tier.Burst
 	if burst <= 0 {
 		burst = max(1, tier.PerMinute/5)
 	}
-	return &pace{
-		turn:   make(chan struct{}, 1),
-		bucket: rate.NewLimiter(rate.Limit(float64(tier.PerMinute)/time.Minute.Seconds()), min(burst, tier.PerMinute)),
-		recent: make([]time.Time, tier.PerMinute),
+	batch := (int64(tier.PerMinute)-1)/maxBatches + 1
+	return &keyLimiter{
+		head:    make(chan struct{}, 1),
+		bucket:  rate.NewLimiter(rate.Limit(float64(tier.PerMinute)/time.Minute.Seconds()), min(burst, tier.PerMinute)),
+		batch:   batch,
+		batches: int64(tier.PerMinute) / batch,
 	}
 }
 
-func (p *pace) wait(ctx context.Context, key string) error {
+func (k *keyLimiter) wait(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := p.enter(ctx, key); err != nil {
+	if err := k.enqueue(ctx, key); err != nil {
 		return err
 	}
 	select {
-	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
+	case k.head <- struct{}{}:
+		defer func() { <-k.head }()
 	case <-ctx.Done():
-		p.leave()
+		k.mu.Lock()
+		k.waiting--
+		k.mu.Unlock()
 		return ctx.Err()
 	}
 	start := time.Now()
-	token := p.reserve(start)
-	free := start.Add(token.DelayFrom(start)) // of the bucket
-	left := p.bucket.TokensAt(free)
+	k.mu.Lock()
+	k.waiting--
+	token := k.bucket.ReserveN(start, 1)
+	k.mu.Unlock()
+	ready := start.Add(token.DelayFrom(start)) // when the bucket has the token
+	tokens := k.bucket.TokensAt(ready)
 	for {
 		now := time.Now()
-		at := p.earliest(free)
+		at := k.earliest(ready)
 		if !at.After(now) {
-			// While something else holds the call back, the bucket stands still: else
-			// there would be a burst in every minute, and a gap before it.
-			if more := int(p.bucket.TokensAt(now) - left); more > 0 {
-				p.bucket.AllowN(now, more)
-			}
-			p.admitted(now)
+			// Drop the tokens that the bucket gained while a pause or the window delayed
+			// the call: they would allow a burst, and then a gap, in every window.
+			k.bucket.AllowN(now, int(k.bucket.TokensAt(now)-tokens))
+			k.record(now)
 			return nil
 		}
-		if err := pastDeadline(ctx, key, at.Sub(now)); err != nil {
+		if err := checkDeadline(ctx, key, at.Sub(now)); err != nil {
 			token.Cancel()
 			return err
 		}
 		timer := time.NewTimer(at.Sub(now))
 		select {
-		case <-timer.C: // a refusal may have come meanwhile: look again
+		case <-timer.C: // check again: a new pause may have begun
 		case <-ctx.Done():
 			timer.Stop()
 			token.Cancel()
@@ -239,84 +254,68 @@ func (p *pace) wait(ctx context.Context, key string) error {
 	}
 }
 
-// enter joins the queue, unless even without any further hindrance its end is
-// past the deadline.
-func (p *pace) enter(ctx context.Context, key string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	ahead := float64(p.waiting+1) - p.bucket.Tokens() // which has gone below zero for who has the turn
-	least := time.Duration(ahead / float64(p.bucket.Limit()) * float64(time.Second))
-	if err := pastDeadline(ctx, key, max(least, time.Until(p.until))); err != nil {
+// enqueue adds a caller to the queue. It returns an error if the shortest
+// possible wait would exceed the deadline of ctx.
+func (k *keyLimiter) enqueue(ctx context.Context, key string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	missing := float64(k.waiting+1) - k.bucket.Tokens() // the head has already taken its token
+	wait := time.Duration(missing / float64(k.bucket.Limit()) * float64(time.Second))
+	if err := checkDeadline(ctx, key, max(wait, time.Until(k.pausedUntil))); err != nil {
 		return err
 	}
-	p.waiting++
+	k.waiting++
 	return nil
 }
 
-func (p *pace) leave() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting--
-}
-
-// reserve is for who has the turn: a token, in place of one in the queue.
-func (p *pace) reserve(now time.Time) *rate.Reservation {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting--
-	return p.bucket.ReserveN(now, 1)
-}
-
-// earliest is when a call may be sent that its token allows at that time.
-func (p *pace) earliest(at time.Time) time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.until.After(at) {
-		at = p.until
+// earliest returns the first time, from at on, when the pause and the window
+// allow the next call.
+func (k *keyLimiter) earliest(at time.Time) time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.pausedUntil.After(at) {
+		at = k.pausedUntil
 	}
-	// The call that leaves the window last of as many as the pace allows in it.
-	allowed := p.allowed()
-	last := p.recent[(p.next+len(p.recent)-allowed)%len(p.recent)]
-	if !last.IsZero() && last.Add(window).After(at) {
-		at = last.Add(window)
+	recovered := min(1, float64(time.Since(k.limitedAt))/float64(recoveryTime))
+	limit := max(1, int64(float64(k.batches)*(reducedLimit+(1-reducedLimit)*recovered)))
+	last := k.calls/k.batch - limit // batch that must be out of the window
+	if last < 0 {
+		return at
+	}
+	if end := k.sent[last%int64(len(k.sent))].Add(window); end.After(at) {
+		at = end
 	}
 	return at
 }
 
-// allowed is how many calls fit into a window now; p.mu is held.
-func (p *pace) allowed() int {
-	if p.slowed.IsZero() {
-		return len(p.recent)
+func (k *keyLimiter) record(now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	i := int(k.calls / k.batch % (k.batches + 1))
+	if i == len(k.sent) {
+		k.sent = append(k.sent, now)
 	}
-	won := min(1, float64(time.Since(p.slowed))/float64(recovery))
-	return max(1, int(float64(len(p.recent))*(slowdown+(1-slowdown)*won)))
+	k.sent[i] = now
+	k.calls++
 }
 
-func (p *pace) admitted(now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.recent[p.next] = now
-	p.next = (p.next + 1) % len(p.recent)
-}
-
-func (p *pace) refused(d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	p.slowed = now
-	if until := now.Add(d); until.After(p.until) {
-		p.until = until
+func (k *keyLimiter) pause(d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.limitedAt = time.Now()
+	if until := k.limitedAt.Add(d); until.After(k.pausedUntil) {
+		k.pausedUntil = until
 	}
 }
 
-// pastDeadline refuses a wait that the context would not see the end of.
-func pastDeadline(ctx context.Context, key string, wait time.Duration) error {
+// checkDeadline returns an error if the wait would exceed the deadline of ctx.
+func checkDeadline(ctx context.Context, key string, wait time.Duration) error {
 	deadline, ok := ctx.Deadline()
 	if !ok || time.Until(deadline) >= wait {
 		return nil
 	}
 	return &Error{
 		Service: limiterService, Method: key, Kind: KindRateLimited, RetryAfter: wait,
-		Err: fmt.Errorf("its turn is past the context's deadline: %w", context.DeadlineExceeded),
+		Err: fmt.Errorf("wait would exceed the context deadline: %w", context.DeadlineExceeded),
 	}
 }

@@ -158,7 +158,7 @@ func (p *program) demo(ctx context.Context) error {
 	}
 	fmt.Fprintf(p.stdout, "Slack answered %d calls, refused %d for their rate (429), failed %d (500), and the answers of %d were lost.\n",
 		seen[200], seen[429], seen[500], seen[0])
-	fmt.Fprintf(p.stdout, "%d direct messages were open in the end.\n", len(open))
+	fmt.Fprintf(p.stdout, "%d direct messages are still open.\n", len(open))
 	if len(open) > 0 {
 		return errors.New("direct messages were left open")
 	}

@@ -276,7 +276,7 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		"61 enqueued, 0 already known\n0 enqueued, 61 already known\n", "is killed with SIGKILL", "60 done, 1 dead letters",
 		"dead letter D0UNKNOWN: slack conversations.close: channel_not_found", "refused 0 for their rate (429), failed 1 (500)",
-		"\n0 direct messages were open in the end.\n",
+		"\n0 direct messages are still open.\n",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the output lacks %q", want)

@@ -14,22 +14,22 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// demo sweeps a Slack in this process, on which not everything goes well, and
-// says what that Slack has seen.
+// demo sweeps a fake Slack that fails now and then, and prints which requests the
+// fake received.
 func (p *program) demo(ctx context.Context) (int, error) {
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
 	dir, err := os.MkdirTemp("", "sweep")
 	if err != nil {
-		return exitSetup, err
+		return exitUsage, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	client, err := chatdm.NewClient(chatdmtest.UserToken, chatdm.WithBaseURL(slack.URL))
 	if err != nil {
-		return exitSetup, err
+		return exitUsage, err
 	}
 
-	// Forty direct messages, of which the last is closed already.
+	// 40 direct messages, the last of which is closed already.
 	var dms []string
 	for i := range 40 {
 		user := chatdmtest.User{ID: fmt.Sprintf("U%08d", i+1)}
@@ -46,7 +46,8 @@ func (p *program) demo(ctx context.Context) (int, error) {
 	}
 	ids := strings.Join(append(dms, "D0UNKNOWN", "C0GENERAL"), "\n")
 	slack.AddChannel(chatdmtest.Channel{ID: "C0GENERAL", Name: "general"})
-	// One answer gets lost, one is a failure, and the limit is low.
+	// One call takes effect but its response is lost, one fails, and the rate limit
+	// is low.
 	slack.Fail("conversations.close", 1, chatdmtest.Fault{})
 	slack.Fail("conversations.close", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
 	slack.Fail("conversations.close", 1, chatdmtest.Fault{Status: http.StatusServiceUnavailable})
@@ -54,30 +55,31 @@ func (p *program) demo(ctx context.Context) (int, error) {
 	slack.ResetRequests()
 
 	out := p.stdout
-	if p.json == "-" || p.dryRun { // which have standard output for themselves
+	if p.json == "-" || p.dryRun { // nothing else may go to standard output
 		out = p.stderr
 	}
-	fmt.Fprintf(out, "A Slack of our own listens on %s. On it are 40 direct messages; a channel\nand an id that nobody knows are among the ids as well.\n\n", slack.URL)
+	fmt.Fprintf(out, "A fake Slack listens on %s. It has 40 direct messages. The list of IDs\nalso contains a channel and an unknown ID.\n\n", slack.URL)
 	d := *p
 	d.stdin, d.ids, d.journal = strings.NewReader(ids), "-", filepath.Join(dir, "sweep.journal")
-	if !p.paced {
-		d.perMinute = 500 // to run into the limit, and to be done in a few seconds
+	if !p.perMinuteSet {
+		d.perMinute = 500 // takes a few seconds and exceeds the limit
 	}
 	code, err := d.sweep(ctx, chatdmtest.UserToken, slack.URL)
 	switch {
 	case code == exitInterrupted:
-		return code, errors.New("interrupted; the journal of the demonstration is not kept")
+		return code, errors.New("interrupted; the demo does not keep its journal")
 	case err != nil || d.dryRun:
 		return code, err
 	}
 
-	seen := make(map[int]int)
+	byStatus := make(map[int]int)
 	for _, r := range slack.Requests() {
 		if r.Method == "conversations.close" {
-			seen[r.Status]++
+			byStatus[r.Status]++
 		}
 	}
-	// Slack does not list which are open: whatever was, another close tells.
+	// Slack does not list which direct messages are open, but a second close shows
+	// which were.
 	slack.Limit("conversations.close", 0, 0)
 	open := 0
 	for _, id := range dms {
@@ -89,8 +91,8 @@ func (p *program) demo(ctx context.Context) (int, error) {
 			open++
 		}
 	}
-	fmt.Fprintf(out, "\nThe server saw %d calls that it answered, %d above the limit, %d that it failed with 503,\nand %d whose answer it lost. %d direct messages were open in the end.\n",
-		seen[200], seen[429], seen[503], seen[0], open)
-	fmt.Fprintf(out, "A sweep that ends like this one exits with %d, as two ids could not be closed.\n", code)
-	return 0, nil
+	fmt.Fprintf(out, "\nThe server received %d requests that succeeded or named a bad ID, %d above the rate limit (429),\n%d that failed with 503, and %d whose response was lost. %d direct messages are still open.\n",
+		byStatus[200], byStatus[429], byStatus[503], byStatus[0], open)
+	fmt.Fprintf(out, "Outside of the demo, the exit code would be %d, because two IDs could not be closed.\n", code)
+	return exitOK, nil
 }

@@ -6,120 +6,139 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
-// The journal is a file of lines, each a JSON object, that is only appended
-// to. The first line is the list: what is to be closed, and as whom. Then comes
-// one line before each call ("asked") and one after each answer ("answered").
+// The journal is an append-only file of lines, each a JSON object:
 //
-// A line goes out in one write and is on the disk (fsync) before the sweep goes
-// on, so that neither a kill nor a power failure takes back a line that the
-// sweep has acted on. At the pace that Slack allows, that costs nothing.
+//   - "list", the first line, holds the IDs to close and the account that closes
+//     them.
+//   - "start" precedes each call.
+//   - "result" follows each call that got an outcome.
 //
-// Each line ends with a checksum of itself and of all lines before it. A last
-// line that is not whole, which a crash in the middle of a write leaves, is cut
-// off: if it was an "asked", nothing was sent yet; if it was an "answered", the
-// id is asked again. Anything else that does not fit is an error.
+// Each line is written in one write and synced to the disk before the sweep
+// continues, so neither a kill nor a power failure undoes a line that the sweep
+// has acted on. At Slack's rate limit, the time for that does not matter.
+//
+// Each line ends with a checksum of itself and all lines before it. A crash
+// during a write leaves an incomplete last line, which is dropped. If it was a
+// "start", nothing was sent yet; if it was a "result", -resume makes the call
+// again. Anything else that does not match its checksum is an error.
 
-// entry is one line.
+// entry is one line of the journal.
 type entry struct {
 	Event string    `json:"event"`
 	Time  time.Time `json:"time"`
 	list
-	ID       string `json:"id,omitempty"` // of asked and answered
+	ID       string `json:"id,omitempty"` // of "start" and "result"
 	Outcome  string `json:"outcome,omitempty"`
 	Error    string `json:"error,omitempty"`
-	Request  string `json:"request_id,omitempty"` // of the answer, in Slack's logs
+	Request  string `json:"request_id,omitempty"` // identifies the request in Slack's logs
 	Attempts int    `json:"attempts,omitempty"`
 }
 
+// The events.
 const (
-	listed   = "list"
-	asked    = "asked"
-	answered = "answered"
+	eventList   = "list"
+	eventStart  = "start"
+	eventResult = "result"
 )
 
-// list is what the sweep is about.
+// list is what a sweep closes, and for whom.
 type list struct {
 	account
 	IDs []string `json:"ids,omitempty"`
 }
 
-// account is whose direct messages are closed. To go on with another token
-// would find none of them.
+// account is the user whose direct messages are closed. The token of another
+// user would find none of them.
 type account struct {
 	Server string `json:"server,omitempty"`
 	TeamID string `json:"team_id,omitempty"`
 	UserID string `json:"user_id,omitempty"`
 }
 
-// journal is an open journal. Its methods but close are for one goroutine at a
-// time before begin or goOn, and for any number after it.
+// journal is an open, locked journal. Until begin or resume returns, only one
+// goroutine may use it; then all methods but close are safe for concurrent use.
 type journal struct {
-	path string
-	lock *flock.Flock
-	list *list // nil where there is none yet
-	torn bool  // the last line was cut off
+	path    string
+	file    *os.File // nil if the file does not exist
+	list    *list    // nil if the journal is empty
+	dropped bool     // the last line was incomplete
 
 	mu      sync.Mutex
-	file    *os.File
-	err     error  // of the first write that failed: nothing may follow it
-	size    int64  // of the lines that are whole
-	sum     uint32 // up to there
-	asked   map[string]bool
-	answers map[string]entry
+	err     error  // of the first write that failed; nothing is written after it
+	size    int64  // of the complete lines
+	sum     uint32 // checksum of the complete lines
+	started map[string]bool
+	results map[string]entry
 }
 
-// openJournal locks the journal and reads it. A file that does not exist is a
-// journal without a list, and is not made.
-func openJournal(path string) (*journal, error) {
-	// The system lets go of the lock when the process ends, however it does. The
-	// lock has a file of its own, which stays: to remove it is a race.
-	lock := flock.New(path + ".lock")
-	if free, err := lock.TryLock(); err != nil {
-		return nil, fmt.Errorf("the journal cannot be locked: %w", err)
-	} else if !free {
-		return nil, fmt.Errorf("another sweep is at work on the journal %s", path)
+// openJournal opens, locks, and reads a journal. If the file does not exist,
+// openJournal creates it or, without create, returns an empty journal that
+// cannot be written.
+func openJournal(path string, create bool) (*journal, error) {
+	j := &journal{path: path, started: make(map[string]bool), results: make(map[string]entry)}
+	flags := os.O_RDWR
+	if create {
+		flags |= os.O_CREATE
 	}
-	j := &journal{path: path, lock: lock, asked: make(map[string]bool), answers: make(map[string]entry)}
-	content, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		j.close()
-		return nil, fmt.Errorf("the journal cannot be read: %w", err)
+	file, err := os.OpenFile(path, flags, 0o600)
+	if errors.Is(err, fs.ErrNotExist) && !create {
+		return j, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot open the journal: %w", err)
 	}
-	if err := j.read(content); err != nil {
-		j.close()
+	j.file = file
+	if err := j.load(); err != nil {
+		file.Close()
 		return nil, err
 	}
 	return j, nil
 }
 
-// opening is how every journal begins, so that no other file is overwritten.
+// load locks the file and reads it. The lock is on the file itself, not on its
+// path, because several paths can lead to one file. The system releases the lock
+// when the process ends, however it ends.
+func (j *journal) load() error {
+	free, err := tryLock(j.file)
+	if err != nil {
+		return fmt.Errorf("cannot lock the journal %s: %w", j.path, err)
+	}
+	if !free {
+		return fmt.Errorf("another sweep is using the journal %s", j.path)
+	}
+	content, err := io.ReadAll(j.file)
+	if err != nil {
+		return fmt.Errorf("cannot read the journal: %w", err)
+	}
+	return j.parse(content)
+}
+
+// opening starts every journal. A file that starts otherwise is not overwritten.
 const opening = `{"event":"list",`
 
-func (j *journal) read(content []byte) error {
-	if begin := content[:min(len(content), len(opening))]; !bytes.HasPrefix([]byte(opening), begin) {
-		return fmt.Errorf("%s is no journal of a sweep", j.path)
+func (j *journal) parse(content []byte) error {
+	if start := content[:min(len(content), len(opening))]; !bytes.HasPrefix([]byte(opening), start) {
+		return fmt.Errorf("%s is not a journal of sweep", j.path)
 	}
 	number := 0
 	for rest := content; len(rest) > 0; {
 		number++
-		line, after, whole := bytes.Cut(rest, []byte("\n"))
+		line, after, complete := bytes.Cut(rest, []byte("\n"))
 		var e entry
-		sum, err := unseal(line, j.sum, &e)
-		if !whole || len(after) == 0 && !json.Valid(line) {
-			j.torn = true
+		sum, err := decodeLine(line, j.sum, &e)
+		if !complete || len(after) == 0 && !json.Valid(line) {
+			j.dropped = true
 			return nil
 		}
 		if err == nil {
-			err = j.take(e)
+			err = j.apply(e)
 		}
 		if err != nil {
 			return fmt.Errorf("the journal %s is damaged: line %d: %w", j.path, number, err)
@@ -131,70 +150,67 @@ func (j *journal) read(content []byte) error {
 	return nil
 }
 
-// take takes a line into account.
-func (j *journal) take(e entry) error {
+// apply updates the state of the journal with a line.
+func (j *journal) apply(e entry) error {
 	switch {
-	case (e.Event == listed) != (j.list == nil):
-		return errors.New("the list is the first line, and no other")
-	case e.Event == listed:
+	case (e.Event == eventList) != (j.list == nil):
+		return errors.New("the list must be the first line and occur once")
+	case e.Event == eventList:
 		j.list = &e.list
-	case e.Event == asked:
-		j.asked[e.ID] = true
-	case e.Event == answered:
-		j.answers[e.ID] = e
+	case e.Event == eventStart:
+		j.started[e.ID] = true
+	case e.Event == eventResult:
+		j.results[e.ID] = e
 	default:
-		return fmt.Errorf("it has the event %q", e.Event)
+		return fmt.Errorf("unknown event %q", e.Event)
 	}
 	return nil
 }
 
-// The checksum takes the place of the closing brace.
-const sealed = `,"sum":"%08x"}`
+// checksum replaces the closing brace of a line.
+const checksum = `,"sum":"%08x"}`
 
-var sealLength = len(fmt.Sprintf(sealed, 0))
+var checksumLen = len(fmt.Sprintf(checksum, 0))
 
-// seal makes the line that follows those with the checksum before.
-func seal(e entry, before uint32) (line []byte, sum uint32) {
+// encodeLine returns the line for e and the checksum of the journal up to it.
+// The argument previous is the checksum of the lines before it.
+func encodeLine(e entry, previous uint32) (line []byte, sum uint32) {
 	line, err := json.Marshal(e)
 	if err != nil {
-		panic(err) // an entry has nothing that JSON could not hold
+		panic(err) // an entry holds nothing that JSON cannot represent
 	}
 	line = line[:len(line)-1]
-	sum = crc32.Update(before, crc32.IEEETable, line)
-	return fmt.Appendf(line, sealed+"\n", sum), sum
+	sum = crc32.Update(previous, crc32.IEEETable, line)
+	return fmt.Appendf(line, checksum+"\n", sum), sum
 }
 
-func unseal(line []byte, before uint32, e *entry) (uint32, error) {
-	at := max(0, len(line)-sealLength)
-	sum := crc32.Update(before, crc32.IEEETable, line[:at])
-	if string(line[at:]) != fmt.Sprintf(sealed, sum) {
-		return 0, errors.New("its checksum does not fit it and the lines before")
+// decodeLine is the inverse of encodeLine.
+func decodeLine(line []byte, previous uint32, e *entry) (sum uint32, err error) {
+	end := max(0, len(line)-checksumLen)
+	sum = crc32.Update(previous, crc32.IEEETable, line[:end])
+	if string(line[end:]) != fmt.Sprintf(checksum, sum) {
+		return 0, errors.New("the checksum does not match this line and the lines before it")
 	}
 	return sum, json.Unmarshal(line, e)
 }
 
-// begin makes the journal of a new sweep.
+// begin writes the list of a new sweep.
 func (j *journal) begin(l list) error {
-	if err := j.goOn(); err != nil {
+	if err := j.resume(); err != nil {
 		return err
 	}
-	return j.add(entry{Event: listed, list: l})
+	return j.add(entry{Event: eventList, list: l})
 }
 
-// goOn makes ready to write, after the last line that is whole.
-func (j *journal) goOn() error {
-	file, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("the journal cannot be written: %w", err)
-	}
-	j.file = file
-	if err := file.Truncate(j.size); err != nil {
-		return fmt.Errorf("the journal cannot be written: %w", err)
+// resume removes an incomplete last line, so that add can write after it.
+func (j *journal) resume() error {
+	if err := j.file.Truncate(j.size); err != nil {
+		return fmt.Errorf("cannot write the journal: %w", err)
 	}
 	return nil
 }
 
-// add writes a line. When it returns nil the line is on the disk.
+// add appends a line. The line is on the disk when add returns nil.
 func (j *journal) add(e entry) error {
 	e.Time = time.Now().UTC().Round(time.Millisecond)
 	j.mu.Lock()
@@ -202,40 +218,47 @@ func (j *journal) add(e entry) error {
 	if j.err != nil {
 		return j.err
 	}
-	line, sum := seal(e, j.sum)
+	line, sum := encodeLine(e, j.sum)
 	_, err := j.file.WriteAt(line, j.size)
 	if err == nil {
 		err = j.file.Sync()
 	}
 	if err != nil {
-		j.err = fmt.Errorf("the journal cannot be written: %w", err)
+		j.err = fmt.Errorf("cannot write the journal: %w", err)
 		return j.err
 	}
 	j.size += int64(len(line))
 	j.sum = sum
-	return j.take(e)
+	return j.apply(e)
 }
 
-// left are the ids that have no answer yet.
-func (j *journal) left() []string {
+// pending returns the IDs without a result.
+func (j *journal) pending() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(j.list.IDs), func(id string) bool {
-		_, done := j.answers[id]
+		_, done := j.results[id]
 		return done
 	})
 }
 
-// wasAsked tells of an id that was asked and has no answer yet.
-func (j *journal) wasAsked(id string) bool {
+// done returns the number of IDs with a result.
+func (j *journal) done() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.asked[id]
+	return len(j.results)
+}
+
+// wasStarted reports whether a call for the ID was started before, in this run
+// or an earlier one.
+func (j *journal) wasStarted(id string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.started[id]
 }
 
 func (j *journal) close() {
 	if j.file != nil {
 		j.file.Close()
 	}
-	_ = j.lock.Close()
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// aJournal is one of a list of three: two with their answers, one without.
-func aJournal(t *testing.T, b *bench) string {
+// writeJournal returns a journal with three IDs, one of which is pending.
+func writeJournal(t *testing.T, b *bench) string {
 	t.Helper()
 	b.open(t, 3)
 	b.slack.Fail("conversations.close", 2, chatdmtest.Fault{})
@@ -20,55 +20,55 @@ func aJournal(t *testing.T, b *bench) string {
 	b.must(t, 3, "2  closed", "-ids", "@ids", "-concurrency", "1")
 	content := read(t, b.path("journal"))
 	if n := strings.Count(content, "\n"); n != 6 {
-		t.Fatalf("%d lines:\n%s", n, content)
+		t.Fatalf("got %d lines, want 6:\n%s", n, content)
 	}
 	return content
 }
 
-// TestTorn breaks the journal off after each of its bytes: what is whole
-// counts, and nothing is lost that was written after it.
-func TestTorn(t *testing.T) {
+// TestTruncated cuts the journal off after each of its bytes. Its complete lines
+// count, and lines written after them are kept.
+func TestTruncated(t *testing.T) {
 	b := newBench(t)
-	content := aJournal(t, b)
+	content := writeJournal(t, b)
 	for n := range len(content) + 1 {
 		write(t, b.path("journal"), content[:n])
-		j, err := openJournal(b.path("journal"))
+		j, err := openJournal(b.path("journal"), true)
 		if err != nil {
 			t.Fatalf("after %d bytes: %v", n, err)
 		}
-		whole := strings.LastIndex(content[:n], "\n") + 1
-		if j.torn != (whole < n) || j.size != int64(whole) || (j.list != nil) != (whole > 0) {
-			t.Fatalf("after %d bytes: torn %t, size %d", n, j.torn, j.size)
+		complete := strings.LastIndex(content[:n], "\n") + 1
+		if j.dropped != (complete < n) || j.size != int64(complete) || (j.list != nil) != (complete > 0) {
+			t.Fatalf("after %d bytes: dropped %t, size %d", n, j.dropped, j.size)
 		}
 		if j.list == nil {
 			err = j.begin(list{account{"s", "t", "u"}, []string{"D1"}})
 		} else {
-			err = j.goOn()
+			err = j.resume()
 		}
 		if err == nil {
-			err = j.add(entry{Event: asked, ID: "D1"})
+			err = j.add(entry{Event: eventStart, ID: "D1"})
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		j.close()
-		again, err := openJournal(b.path("journal"))
-		if err != nil || again.torn || !again.asked["D1"] || len(again.answers) != len(j.answers) {
-			t.Fatalf("after %d bytes, gone on with: %v", n, err)
+		again, err := openJournal(b.path("journal"), true)
+		if err != nil || again.dropped || !again.started["D1"] || len(again.results) != len(j.results) {
+			t.Fatalf("after %d bytes, resumed: %v", n, err)
 		}
 		again.close()
 	}
 
-	// Blocks that the disk never got are zeros after a power failure.
+	// After a power failure, blocks that never reached the disk are zeros.
 	write(t, b.path("journal"), content+"\x00\x00\x00\n")
-	b.must(t, 0, "the last line of the journal was cut off", "-resume")
+	b.must(t, 0, "dropped the last line of the journal", "-resume")
 }
 
-// TestDamaged changes one byte of each line, and takes each line out: that is
-// an error with the line's number, and the file stays as it is.
+// TestDamaged changes one byte of each line, or removes or adds a line. The error
+// names the line, and the file is not changed.
 func TestDamaged(t *testing.T) {
 	b := newBench(t)
-	content := aJournal(t, b)
+	content := writeJournal(t, b)
 	lines := strings.SplitAfter(content, "\n")
 	lines = lines[:len(lines)-1]
 	damaged := func(number int, content string) {
@@ -93,19 +93,19 @@ func TestDamaged(t *testing.T) {
 		}
 	}
 
-	// Of a later version, or of nobody.
+	// Lines that this version never writes.
 	var sum uint32
-	j := &journal{asked: make(map[string]bool), answers: make(map[string]entry)}
-	if err := j.read([]byte(content)); err != nil {
+	j := &journal{started: make(map[string]bool), results: make(map[string]entry)}
+	if err := j.parse([]byte(content)); err != nil {
 		t.Fatal(err)
 	}
 	sum = j.sum
-	for _, event := range []string{"renamed", listed} {
-		line, _ := seal(entry{Event: event}, sum)
+	for _, event := range []string{"renamed", eventList} {
+		line, _ := encodeLine(entry{Event: event}, sum)
 		damaged(len(lines)+1, content+string(line))
 	}
 	write(t, b.path("journal"), strings.Join(lines[1:], ""))
-	b.must(t, 1, "is no journal of a sweep", "-resume")
+	b.must(t, 1, "is not a journal", "-resume")
 }
 
 func TestProgressText(t *testing.T) {
@@ -126,7 +126,7 @@ func TestProgressText(t *testing.T) {
 		{0, 0, 5, 0, "5 of 45"},
 		{0, 6 * time.Second, 15, 0, "15 of 45, 100/min, 18s left"},
 	} {
-		p := &progress{ctx: t.Context(), out: io.Discard, total: 45, marks: []mark{{start, 5}, {start.Add(tt.after), tt.done}}}
+		p := &progress{ctx: t.Context(), out: io.Discard, total: 45, samples: []sample{{start, 5}, {start.Add(tt.after), tt.done}}}
 		p.sweep = &sweep{pace: newPacer(tt.perMinute)}
 		if got := p.text(tt.paused); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
@@ -135,13 +135,13 @@ func TestProgressText(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	sum := &summary{Total: 30, Left: 2, Outcomes: map[string]int{closed: 3, "not_found": 25}}
+	sum := &summary{Total: 30, Pending: 2, Outcomes: map[string]int{closed: 3, "not_found": 25}}
 	for range 25 {
 		sum.Failures = append(sum.Failures, failure{"D1", "not_found", "channel_not_found"})
 	}
 	var out bytes.Buffer
 	sum.table(&out)
-	if got := out.String(); !strings.Contains(got, "… and 5 more, which -json lists\n\n 3  closed\n25  not found\n 2  left\n30  in all\n") {
+	if got := out.String(); !strings.Contains(got, "… and 5 more; -json lists them all\n\n 3  closed\n25  not found\n 2  pending\n30  in total\n") {
 		t.Error(got)
 	}
 }

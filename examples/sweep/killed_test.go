@@ -24,7 +24,7 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// asProgram makes the test binary the program itself.
+// asProgram is an environment variable that makes the test binary run main.
 const asProgram = "SWEEP_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -34,9 +34,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestKilled kills sweeps at random instants and goes on with them: every id
-// is closed, the server saw each change state exactly once, no id with an
-// answer in the journal was asked again, and the journal is whole every time.
+// TestKilled kills sweeps at random times and resumes them. It checks that every
+// ID is closed exactly once, that no ID with a result is closed again, and that
+// the journal is readable after each kill.
 func TestKilled(t *testing.T) {
 	kills := 100
 	if testing.Short() {
@@ -46,14 +46,14 @@ func TestKilled(t *testing.T) {
 	for round := 0; done.kills < kills; round++ {
 		sweepKilled(t, done, kills)
 	}
-	t.Logf("%d kills of %d sweeps: %d before the journal had a list, %d with calls under way; of those %d calls, the server had carried out %d; "+
-		"%d lines were torn, %d more answers lost", done.kills, done.sweeps, done.early, done.busy, done.underWay, done.effective, done.torn, done.lost)
+	t.Logf("%d kills of %d sweeps: %d before the journal had a list, %d during calls; of those %d calls, %d took effect; "+
+		"%d lines were incomplete, and %d more responses were lost", done.kills, done.sweeps, done.early, done.busy, done.running, done.effective, done.dropped, done.lost)
 }
 
-type tally struct{ kills, sweeps, early, busy, underWay, effective, torn, lost int }
+type tally struct{ kills, sweeps, early, busy, running, effective, dropped, lost int }
 
-// sweepKilled sweeps one list, and kills the program until it is through or
-// there were enough kills.
+// sweepKilled sweeps one list, and kills the program until the sweep is complete
+// or there were enough kills.
 func sweepKilled(t *testing.T, done *tally, kills int) {
 	t.Helper()
 	w := newWitness(t)
@@ -62,9 +62,9 @@ func sweepKilled(t *testing.T, done *tally, kills int) {
 	path := filepath.Join(dir, "journal")
 	write(t, filepath.Join(dir, "ids"), strings.Join(ids, "\n"))
 
-	// What the journal had answers for, and how many requests there had been.
+	// The results in the journal and the number of requests after each kill.
 	type snapshot struct {
-		answers  map[string]entry
+		results  map[string]entry
 		requests int
 	}
 	var snapshots []snapshot
@@ -74,7 +74,7 @@ func sweepKilled(t *testing.T, done *tally, kills int) {
 		cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0", "SLACK_TOKEN="+chatdmtest.UserToken, "SLACK_API_URL="+w.server.URL+"/api")
 		var output bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &output, &output
-		seen := w.count()
+		received := w.count()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func sweepKilled(t *testing.T, done *tally, kills int) {
 		var end error
 		if done.kills < kills {
 			select {
-			case <-w.instant(seen, len(snapshots) == 0):
+			case <-w.killTime(received, len(snapshots) == 0):
 				cmd.Process.Kill()
 				end = <-exited
 			case end = <-exited:
@@ -95,26 +95,26 @@ func sweepKilled(t *testing.T, done *tally, kills int) {
 		switch {
 		case end == nil:
 			finished = true
-		case cmd.ProcessState.Exited(): // with a code of its own
+		case cmd.ProcessState.Exited(): // it was not killed
 			t.Fatalf("%v:\n%s", end, &output)
 		default:
 			done.kills++
 		}
 
-		j, err := openJournal(path)
+		j, err := openJournal(path, false)
 		if err != nil {
 			t.Fatalf("after kill %d: %v", done.kills, err)
 		}
 		j.close()
-		requests, changed := w.seen()
-		snapshots = append(snapshots, snapshot{j.answers, len(requests)})
+		requests, changed := w.received()
+		snapshots = append(snapshots, snapshot{j.results, len(requests)})
 		for _, id := range requests {
-			if !j.asked[id] {
-				t.Fatalf("%s was asked without a line in the journal", id)
+			if !j.started[id] {
+				t.Fatalf("%s was closed without a start in the journal", id)
 			}
 		}
-		if j.torn {
-			done.torn++
+		if j.dropped {
+			done.dropped++
 		}
 		if finished {
 			break
@@ -122,49 +122,49 @@ func sweepKilled(t *testing.T, done *tally, kills int) {
 		if j.list == nil {
 			done.early++
 		}
-		if len(j.asked) > len(j.answers) {
+		if len(j.started) > len(j.results) {
 			done.busy++
 		}
-		for id := range j.asked {
-			if _, ok := j.answers[id]; !ok {
-				done.underWay++
+		for id := range j.started {
+			if _, ok := j.results[id]; !ok {
+				done.running++
 				done.effective += changed[id]
 			}
 		}
 	}
-	w.server.Close() // waits for requests of the killed that are still there
+	w.server.Close() // waits for the requests of killed processes
 
-	requests, changed := w.seen()
+	requests, changed := w.received()
 	done.lost += w.lost
 	for _, s := range snapshots {
 		for _, id := range requests[s.requests:] {
-			if _, ok := s.answers[id]; ok {
-				t.Errorf("%s was asked again, after its answer was in the journal", id)
+			if _, ok := s.results[id]; ok {
+				t.Errorf("%s was closed again, after its result was in the journal", id)
 			}
 		}
 	}
 	for _, id := range ids {
 		if changed[id] != 1 {
-			t.Errorf("%s was closed %d times", id, changed[id])
+			t.Errorf("%s: closed %d times, want 1", id, changed[id])
 		}
 	}
 	lines := strings.Split(strings.TrimSpace(read(t, path)), "\n")
-	answers := make(map[string]int)
+	results := make(map[string]int)
 	for _, line := range lines {
 		var e entry
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}
-		if e.Event == answered {
-			answers[e.ID]++
+		if e.Event == eventResult {
+			results[e.ID]++
 			if e.Outcome != closed && e.Outcome != closedEarlier {
-				t.Errorf("%s: %s", e.ID, e.Outcome)
+				t.Errorf("%s: got outcome %s, want %s", e.ID, e.Outcome, closed)
 			}
 		}
 	}
 	for _, id := range ids {
-		if answers[id] != 1 {
-			t.Errorf("%s has %d answers in the journal", id, answers[id])
+		if results[id] != 1 {
+			t.Errorf("%s: got %d results in the journal, want 1", id, results[id])
 		}
 	}
 	if open := stillOpen(t, w.client, ids); open != nil {
@@ -172,18 +172,18 @@ func sweepKilled(t *testing.T, done *tally, kills int) {
 	}
 }
 
-// witness is a Slack that takes down what changes on it, takes its time, and
-// loses answers.
+// witness is a slow fake Slack that records what changes, and loses some
+// responses.
 type witness struct {
 	slack  *chatdmtest.Slack
 	server *httptest.Server
-	client *chatdm.Client // past the witness
+	client *chatdm.Client // not through the witness
 
 	mu       sync.Mutex
-	requests []string // the ids of conversations.close, as they came
+	requests []string // the IDs of conversations.close, in order
 	changed  map[string]int
 	lost     int
-	arrived  chan struct{} // replaced with each request
+	arrived  chan struct{} // closed and replaced by each request
 }
 
 func newWitness(t *testing.T) *witness {
@@ -200,7 +200,7 @@ func newWitness(t *testing.T) *witness {
 
 func (w *witness) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	// A client that is killed does not take its request with it.
+	// A request continues when its client is killed.
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	form, _ := url.ParseQuery(string(body))
@@ -213,12 +213,12 @@ func (w *witness) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		w.mu.Unlock()
 		time.Sleep(rand.N(3 * time.Millisecond))
 	}
-	answer := httptest.NewRecorder()
-	w.slack.ServeHTTP(answer, r)
+	resp := httptest.NewRecorder()
+	w.slack.ServeHTTP(resp, r)
 	if id != "" {
 		lose := rand.N(30) == 0
 		w.mu.Lock()
-		if strings.Contains(answer.Body.String(), `"ok":true`) && !strings.Contains(answer.Body.String(), "already_closed") {
+		if strings.Contains(resp.Body.String(), `"ok":true`) && !strings.Contains(resp.Body.String(), "already_closed") {
 			w.changed[id]++
 		}
 		if lose {
@@ -230,9 +230,9 @@ func (w *witness) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}
-	maps.Copy(out.Header(), answer.Header())
-	out.WriteHeader(answer.Code)
-	out.Write(answer.Body.Bytes())
+	maps.Copy(out.Header(), resp.Header())
+	out.WriteHeader(resp.Code)
+	out.Write(resp.Body.Bytes())
 }
 
 func (w *witness) count() int {
@@ -241,15 +241,15 @@ func (w *witness) count() int {
 	return len(w.requests)
 }
 
-func (w *witness) seen() (requests []string, changed map[string]int) {
+func (w *witness) received() (requests []string, changed map[string]int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.requests), maps.Clone(w.changed)
 }
 
-// instant is when to kill: at any time since the start, the first time at
-// least, which is often before the first call; or around one of the next calls.
-func (w *witness) instant(seen int, first bool) <-chan time.Time {
+// killTime returns a channel that receives when to kill: at a random time after
+// the start, always for the first kill, or around one of the next calls.
+func (w *witness) killTime(received int, first bool) <-chan time.Time {
 	if first || rand.N(4) == 0 {
 		return time.After(rand.N(1 + rand.N(60*time.Millisecond)))
 	}
@@ -260,12 +260,12 @@ func (w *witness) instant(seen int, first bool) <-chan time.Time {
 			w.mu.Lock()
 			now, next := len(w.requests), w.arrived
 			w.mu.Unlock()
-			if now >= seen+calls {
+			if now >= received+calls {
 				break
 			}
 			select {
 			case <-next:
-			case <-time.After(10 * time.Second): // the program is through
+			case <-time.After(10 * time.Second): // the sweep is complete
 				return
 			}
 		}
@@ -275,7 +275,7 @@ func (w *witness) instant(seen int, first bool) <-chan time.Time {
 	return at
 }
 
-// openDMs opens that many direct messages.
+// openDMs opens n direct messages.
 func openDMs(t *testing.T, slack *chatdmtest.Slack, client *chatdm.Client, n int) (ids []string) {
 	t.Helper()
 	for i := range n {
@@ -290,7 +290,7 @@ func openDMs(t *testing.T, slack *chatdmtest.Slack, client *chatdm.Client, n int
 	return ids
 }
 
-// stillOpen are those that it closes now.
+// stillOpen closes the conversations, and returns the IDs of those that were open.
 func stillOpen(t *testing.T, client *chatdm.Client, ids []string) (open []string) {
 	t.Helper()
 	for _, id := range ids {

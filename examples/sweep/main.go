@@ -1,9 +1,9 @@
-// Sweep closes many direct messages: those that a file, standard input or
-// conversations.list names. It keeps to Slack's pace, shows how far it is, and
-// writes a journal, with which it goes on after a Ctrl-C or a crash at any
-// instant and skips none.
+// Sweep closes many direct messages: those in a file, on standard input, or in
+// conversations.list. It stays under Slack's rate limit and shows its progress.
+// It also writes a journal, so that it can resume after a Ctrl-C or a crash at
+// any time without skipping an ID.
 //
-// Without SLACK_TOKEN it shows all that on a Slack of its own.
+// Without SLACK_TOKEN, it runs a demo on a fake Slack.
 package main
 
 import (
@@ -22,80 +22,79 @@ import (
 	"time"
 
 	"github.com/chatdm/chatdm"
-	"github.com/chatdm/chatdm/examples/internal/ids"
 )
 
 // The exit codes.
 const (
-	exitClosed      = 0
-	exitSetup       = 1
-	exitNotAll      = 2
-	exitCredential  = 3
+	exitOK          = 0
+	exitUsage       = 1
+	exitIncomplete  = 2
+	exitDenied      = 3
 	exitInterrupted = 130
 )
 
-// slackTier is how many calls of conversations.close a minute Slack allows.
+// slackTier is how many calls of conversations.close Slack allows per minute.
 const slackTier = 20
 
-const usage = `Usage: sweep -ids FILE | -list  [flags]     closes direct messages
-       sweep -resume            [flags]     goes on where a sweep ended
-       sweep                                shows it on a Slack of its own
+const usage = `Usage: sweep -ids FILE | -list  [flags]     close direct messages
+       sweep -resume            [flags]     continue an earlier sweep
+       sweep                                run a demo on a fake Slack
 
-The settings are SLACK_TOKEN, with the scopes im:write and mpim:write (for -list
-im:read and mpim:read as well), and SLACK_API_URL for another root of the API
-than https://slack.com/api. The summary goes to standard output, everything else
-to standard error.
+Set SLACK_TOKEN to a token with the scopes im:write and mpim:write. -list also
+needs im:read and mpim:read. SLACK_API_URL replaces https://slack.com/api. The
+summary goes to standard output, everything else to standard error.
 
 `
 
-const exits = `
+const exitCodes = `
 Exit codes:
-  0    every id is closed, or was closed already
-  1    the flags, the settings, the ids or the journal will not do
-  2    some ids could not be closed, or have no answer yet
-  3    the token was refused, or lacks a scope
-  130  interrupted; a second Ctrl-C does not wait for the calls under way
-After 2, 3 and 130, and after a crash, -resume asks the ids without an answer.
-A refusal in its first minute is no harm: the calls before it count at Slack.
+  0    every ID is closed
+  1    a flag, a setting, the IDs, or the journal is invalid
+  2    some IDs could not be closed, or are still pending
+  3    IDs are pending because Slack rejected the token or denied it a permission
+  130  interrupted; a second Ctrl-C does not wait for running calls
+After 2, 3, 130, or a crash, -resume closes the pending IDs. A 429 in the first
+minute is normal: Slack still counts the calls of the earlier sweep.
 
-The summary counts by outcome. "Closed by earlier try" is an id whose first answer
-was lost: it was closed already when it was asked again. What is not closed is there
-by the kind of its error.
+The summary counts the IDs by outcome. "Closed by earlier attempt" means that the
+conversation was closed already, and that an attempt whose response was lost may
+have closed it. The outcome of an ID that is not closed is the kind of its error.
 `
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that the second signal ends the process
+	context.AfterFunc(ctx, stop) // a second signal ends the process
 	p := &program{env: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
-// program is one run of it.
+// program is one run of the program.
 type program struct {
 	env            func(string) string
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	grace          time.Duration // 0 is defaultGrace
+	grace          time.Duration // 0 means defaultGrace
 
-	ids         string
-	list        bool
-	journal     string
-	resume      bool
-	dryRun      bool
-	concurrency int
-	perMinute   int
-	paced       bool // perMinute was given
-	json        string
+	// The flags.
+	ids          string
+	list         bool
+	journal      string
+	resume       bool
+	dryRun       bool
+	concurrency  int
+	perMinute    int
+	perMinuteSet bool
+	json         string
 }
 
 // run returns the exit code.
 func (p *program) run(ctx context.Context, args []string) int {
-	code := exitSetup
+	code := exitUsage
 	help, err := p.parse(args)
 	switch token := p.env("SLACK_TOKEN"); {
 	case err != nil:
 	case help:
-		code = 0
+		code = exitOK
 	case token == "":
 		code, err = p.demo(ctx)
 	default:
@@ -107,86 +106,84 @@ func (p *program) run(ctx context.Context, args []string) int {
 	return code
 }
 
-// parse reads the flags. Where they ask for help, it has been given.
+// parse parses the flags. It reports whether it printed the help text.
 func (p *program) parse(args []string) (help bool, err error) {
 	flags := flag.NewFlagSet("sweep", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&p.ids, "ids", "", "close the ids in `FILE`, one a line; - is standard input; what follows a # and what comes twice does not count")
-	flags.BoolVar(&p.list, "list", false, "close the direct messages that conversations.list names, groups if they are open")
-	flags.StringVar(&p.journal, "journal", "sweep.journal", "write the journal to `FILE`; beside it is FILE.lock, which stays")
-	flags.BoolVar(&p.resume, "resume", false, "go on with the journal; with -ids or -list, begin where there is none yet")
-	flags.BoolVar(&p.dryRun, "dry-run", false, "close nothing: print the ids that would be asked")
-	flags.IntVar(&p.concurrency, "concurrency", 4, "have at most `N` calls under way")
-	flags.IntVar(&p.perMinute, "per-minute", slackTier, "send at most `N` calls a minute; 0 leaves it to the server's refusals")
-	flags.StringVar(&p.json, "json", "", "write the summary as JSON to `FILE`; - is standard output, in place of the table")
+	flags.StringVar(&p.ids, "ids", "", "close the IDs in `FILE`, one per line; - is standard input, and # starts a comment")
+	flags.BoolVar(&p.list, "list", false, "close the direct messages and open group messages in conversations.list")
+	flags.StringVar(&p.journal, "journal", "sweep.journal", "write the journal to `FILE`")
+	flags.BoolVar(&p.resume, "resume", false, "continue the sweep of the journal; with -ids or -list, begin one if there is no journal")
+	flags.BoolVar(&p.dryRun, "dry-run", false, "only print the IDs that would be closed")
+	flags.IntVar(&p.concurrency, "concurrency", 4, "run at most `N` calls at once")
+	flags.IntVar(&p.perMinute, "per-minute", slackTier, "send at most `N` calls per minute; 0 means no limit but the server's")
+	flags.StringVar(&p.json, "json", "", "write the summary as JSON to `FILE`; - is standard output, instead of the table")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(p.stdout, usage)
 		flags.SetOutput(p.stdout)
 		flags.PrintDefaults()
-		fmt.Fprint(p.stdout, exits)
+		fmt.Fprint(p.stdout, exitCodes)
 		return true, nil
 	} else if err != nil {
 		return false, fmt.Errorf("%w; -help lists the flags", err)
 	}
-	flags.Visit(func(f *flag.Flag) { p.paced = p.paced || f.Name == "per-minute" })
+	flags.Visit(func(f *flag.Flag) { p.perMinuteSet = p.perMinuteSet || f.Name == "per-minute" })
 	return false, p.check(flags.Args())
 }
 
+// check returns an error if the flags are invalid.
 func (p *program) check(args []string) error {
 	demo := p.env("SLACK_TOKEN") == ""
 	switch {
 	case len(args) > 0:
-		return fmt.Errorf("%q is no flag; -help lists them", args[0])
+		return fmt.Errorf("unexpected argument %q; -help lists the flags", args[0])
 	case p.ids != "" && p.list:
-		return errors.New("-ids and -list: only one of them")
+		return errors.New("-ids and -list cannot be combined")
 	case demo && (p.ids != "" || p.list || p.resume):
-		return errors.New("SLACK_TOKEN is not set; without it, only the demonstration runs, which has ids of its own")
+		return errors.New("SLACK_TOKEN is not set; the demo, which needs no token, takes no -ids, -list, or -resume")
 	case !demo && p.ids == "" && !p.list && !p.resume:
-		return errors.New("nothing to close: give -ids, -list or -resume; -help says more")
+		return errors.New("nothing to close: use -ids, -list, or -resume; -help says more")
 	case p.concurrency < 1:
-		return fmt.Errorf("-concurrency: %d is less than one", p.concurrency)
+		return fmt.Errorf("-concurrency: got %d, must be positive", p.concurrency)
 	case p.perMinute < 0 || p.perMinute > 100_000:
-		return fmt.Errorf("-per-minute: %d is not between 0 and 100,000", p.perMinute)
+		return fmt.Errorf("-per-minute: got %d, want 0 to 100,000", p.perMinute)
 	case p.dryRun && p.json != "":
-		return errors.New("-dry-run and -json: there is no summary of what was not done")
+		return errors.New("-dry-run and -json cannot be combined: a dry run has no summary")
 	case p.journal == "":
-		return errors.New("-journal: empty")
+		return errors.New("-journal: must not be empty")
 	}
-	return nil
+	return p.checkFiles()
 }
 
-// sweep is the whole of it against one server.
+// sweep closes the direct messages on one server, and returns the exit code.
 func (p *program) sweep(ctx context.Context, token, root string) (int, error) {
-	if p.json != "" && p.json != "-" { // to find out at the end would be late
-		file, err := os.OpenFile(p.json, os.O_WRONLY|os.O_CREATE, 0o600)
-		if err != nil {
-			return exitSetup, fmt.Errorf("-json: %w", err)
-		}
-		file.Close()
+	if err := p.createJSON(); err != nil {
+		return exitUsage, err
 	}
-	var given []string
+	var given []string // the IDs of -ids
 	if p.ids != "" {
 		var err error
-		if given, err = p.readIDs(ctx); err != nil {
+		if given, err = interruptible(ctx, p.readIDs); err != nil {
 			return exitCode(err), err
 		}
 	}
 	pace := newPacer(p.perMinute)
 	client, err := chatdm.NewClient(token, chatdm.WithBaseURL(root), chatdm.WithLimiter(pace),
-		// Nobody waits for a sweep: it sits out what a bot would not.
+		// Nobody waits for a sweep, so it waits out even a long pause.
 		chatdm.WithRetry(chatdm.RetryPolicy{MaxRetryAfter: time.Hour}))
 	if err != nil {
-		return exitSetup, err
+		return exitUsage, err
 	}
 
 	j := new(journal)
 	if p.resume || !p.dryRun {
-		if j, err = openJournal(p.journal); err != nil {
-			return exitSetup, err
+		create := !p.dryRun && (given != nil || p.list)
+		if j, err = openJournal(p.journal, create); err != nil {
+			return exitUsage, err
 		}
 		defer j.close()
-		if err := p.fits(j, given); err != nil {
-			return exitSetup, err
+		if err := p.checkJournal(j, given); err != nil {
+			return exitUsage, err
 		}
 	}
 	me, err := whoami(ctx, client, root)
@@ -194,98 +191,115 @@ func (p *program) sweep(ctx context.Context, token, root string) (int, error) {
 		return exitCode(err), err
 	}
 	if j.list != nil && j.list.account != me {
-		return exitSetup, fmt.Errorf("the journal %s is of the user %s of %s at %s, and the token is of %s of %s at %s", p.journal,
+		return exitUsage, fmt.Errorf("the journal %s belongs to user %s of %s at %s, but the token belongs to %s of %s at %s", p.journal,
 			j.list.UserID, j.list.TeamID, j.list.Server, me.UserID, me.TeamID, me.Server)
 	}
-	left := given
+	pending := given
 	switch {
 	case j.list != nil:
-		left = j.left()
+		pending = j.pending()
 	case p.list:
-		if left, err = directMessages(ctx, client); err != nil {
+		if pending, err = directMessages(ctx, client); err != nil {
 			return exitCode(err), err
 		}
-		if len(left) == 0 {
-			fmt.Fprintln(p.stderr, "sweep: there is no direct message to close")
-			return exitClosed, nil
+		if len(pending) == 0 {
+			fmt.Fprintln(p.stderr, "sweep: found no direct messages to close")
+			return exitOK, nil
 		}
 	}
 
 	if p.dryRun {
-		fmt.Fprintf(p.stderr, "sweep: would ask %d ids as %s\n", len(left), me.UserID)
-		for _, id := range left {
+		fmt.Fprintf(p.stderr, "sweep: would close %d IDs as %s\n", len(pending), me.UserID)
+		for _, id := range pending {
 			fmt.Fprintln(p.stdout, id)
 		}
-		return exitClosed, nil
+		return exitOK, nil
 	}
-	if j.torn {
-		fmt.Fprintf(p.stderr, "sweep: the last line of the journal was cut off in the middle of a write, and is left out\n")
+	if j.dropped {
+		fmt.Fprintln(p.stderr, "sweep: dropped the last line of the journal, which is incomplete")
 	}
 	if j.list == nil {
-		err = j.begin(list{me, left})
+		err = j.begin(list{me, pending})
 	} else {
-		fmt.Fprintf(p.stderr, "sweep: goes on with %d of %d ids\n", len(left), len(j.list.IDs))
-		err = j.goOn()
+		fmt.Fprintf(p.stderr, "sweep: resuming with %d of %d IDs\n", len(pending), len(j.list.IDs))
+		err = j.resume()
 	}
 	if err != nil {
-		return exitSetup, err
+		return exitUsage, err
 	}
 	return p.close(ctx, &sweep{
-		client: client, journal: j, pace: pace, grace: cmp.Or(p.grace, defaultGrace), unanswered: make(map[string]error),
+		client: client, journal: j, pace: pace, grace: cmp.Or(p.grace, defaultGrace), failures: make(map[string]error),
 	})
 }
 
-// fits says why this run may not use the journal, if so.
-func (p *program) fits(j *journal, given []string) error {
+// checkJournal returns an error if this run cannot use the journal.
+func (p *program) checkJournal(j *journal, given []string) error {
+	sameIDs := func(a, b []string) bool {
+		return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+	}
 	switch {
 	case j.list == nil && given == nil && !p.list:
-		return fmt.Errorf("the journal %s is not there, or has no list of ids: begin with -ids or -list", p.journal)
-	case j.list != nil && !p.resume && len(j.left()) == 0:
-		return fmt.Errorf("the journal %s is of a sweep that is complete: remove it, or name another", p.journal)
+		return fmt.Errorf("the journal %s is missing or empty: begin with -ids or -list", p.journal)
+	case j.list != nil && !p.resume && len(j.pending()) == 0:
+		return fmt.Errorf("the sweep of the journal %s is complete: remove the journal, or use another", p.journal)
 	case j.list != nil && !p.resume:
-		return fmt.Errorf("the journal %s is of a sweep that is not complete: go on with -resume, or name another", p.journal)
-	case j.list != nil && given != nil && !slices.Equal(slices.Sorted(slices.Values(given)), slices.Sorted(slices.Values(j.list.IDs))):
-		return fmt.Errorf("the journal %s is of another list of ids: leave -ids out, or name another journal", p.journal)
+		return fmt.Errorf("the sweep of the journal %s is not complete: use -resume, or another journal", p.journal)
+	case j.list != nil && given != nil && !sameIDs(given, j.list.IDs):
+		return fmt.Errorf("the journal %s has a different list of IDs: omit -ids, or use another journal", p.journal)
 	}
 	return nil
 }
 
-// close runs the sweep and sums it up.
+// close runs the sweep, prints the summary, and returns the exit code.
 func (p *program) close(ctx context.Context, s *sweep) (int, error) {
-	end := follow(ctx, s, p.stderr)
+	endProgress := showProgress(ctx, s, p.stderr)
 	err := s.run(ctx, p.concurrency)
-	end()
+	endProgress()
 
 	sum := s.summary()
-	sum.ExitCode = exitClosed
-	if sum.Left > 0 || len(sum.Failures) > 0 {
-		sum.ExitCode = exitNotAll
-	}
 	switch {
-	case sum.Left == 0: // whatever stopped it came too late
+	case sum.Pending == 0: // whatever stopped the sweep came too late
 		err = nil
-	case err == nil:
-		sum.Ended, err = "incomplete", errors.New("incomplete")
+		if len(sum.Failures) > 0 {
+			sum.ExitCode = exitIncomplete
+		}
 	case ctx.Err() != nil:
-		sum.Ended, sum.ExitCode = "interrupted", exitInterrupted
+		sum.Status, sum.ExitCode = "interrupted", exitInterrupted
 		err = errors.New("interrupted")
-	case errors.Is(err, errRefused):
-		sum.Ended, sum.ExitCode = "credential_refused", exitCredential
 	case s.journal.err != nil:
-		sum.Ended, sum.ExitCode = "journal_failed", exitSetup
+		sum.Status, sum.ExitCode = "journal_failed", exitUsage
 	default:
-		sum.Ended = "no_answers"
+		sum.Status, sum.ExitCode = "incomplete", exitIncomplete
+		if s.denied {
+			sum.ExitCode = exitDenied
+		}
+		if err == nil {
+			err = errors.New("incomplete")
+		}
 	}
 	if err != nil {
-		err = fmt.Errorf("%w; %d ids have no answer: go on with -resume -journal %s", err, sum.Left, p.journal)
+		err = fmt.Errorf("%w; %d IDs are pending: continue with -resume -journal %s", err, sum.Pending, p.journal)
 	}
 	if p.json != "-" {
 		sum.table(p.stdout)
 	}
 	if jsonErr := p.writeJSON(sum); jsonErr != nil {
-		return exitSetup, fmt.Errorf("the summary cannot be written: %w", jsonErr)
+		return exitUsage, fmt.Errorf("cannot write the summary: %w", jsonErr)
 	}
 	return sum.ExitCode, err
+}
+
+// createJSON creates the file of -json, so that a bad path fails before the
+// sweep rather than after it.
+func (p *program) createJSON() error {
+	if p.json == "" || p.json == "-" {
+		return nil
+	}
+	file, err := os.OpenFile(p.json, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("-json: %w", err)
+	}
+	return file.Close()
 }
 
 func (p *program) writeJSON(sum *summary) error {
@@ -302,40 +316,27 @@ func (p *program) writeJSON(sum *summary) error {
 	return os.WriteFile(p.json, text.Bytes(), 0o600)
 }
 
-// readIDs reads the file of ids, or standard input.
-func (p *program) readIDs(ctx context.Context) ([]string, error) {
-	name, in := p.ids, p.stdin
-	if name == "-" {
-		name = "standard input"
-	} else {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, fmt.Errorf("-ids: %w", err)
-		}
-		defer file.Close()
-		in = file
-	}
+// interruptible returns what read returns, or the error of ctx if that ends
+// first: a read of a terminal does not end by itself.
+func interruptible(ctx context.Context, read func() ([]string, error)) ([]string, error) {
 	type result struct {
 		ids []string
 		err error
 	}
-	read := make(chan result, 1)
-	go func() { // who types the ids in can still interrupt
-		given, err := ids.Read(in)
-		read <- result{given, err}
+	done := make(chan result, 1)
+	go func() {
+		ids, err := read()
+		done <- result{ids, err}
 	}()
 	select {
-	case r := <-read:
-		if r.err != nil {
-			return nil, fmt.Errorf("-ids: %s: %w", name, r.err)
-		}
-		return r.ids, nil
+	case r := <-done:
+		return r.ids, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// whoami finds out whose the token is, and that it is good.
+// whoami returns the account of the token.
 func whoami(ctx context.Context, client *chatdm.Client, root string) (account, error) {
 	var me account
 	_, err := client.Call(ctx, "auth.test", nil, &me)
@@ -343,26 +344,27 @@ func whoami(ctx context.Context, client *chatdm.Client, root string) (account, e
 	return me, err
 }
 
-// directMessages are those that may be open.
+// directMessages returns the IDs of the conversations that may be open. Slack
+// reports that only for group messages.
 func directMessages(ctx context.Context, client *chatdm.Client) (ids []string, err error) {
 	for channel, err := range client.Conversations.List(ctx, chatdm.ConversationsListParams{Types: []string{"im", "mpim"}, Limit: 200}) {
 		if err != nil {
 			return nil, err
 		}
-		if channel.IsIM || channel.IsOpen { // Slack says of groups only whether they are open
+		if channel.IsIM || channel.IsOpen {
 			ids = append(ids, channel.ID)
 		}
 	}
 	return ids, nil
 }
 
-// exitCode is that of an error before the first id.
+// exitCode returns the exit code for an error that precedes the first close.
 func exitCode(err error) int {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
-		return exitCredential
+		return exitDenied
 	}
-	return exitSetup
+	return exitUsage
 }

@@ -11,48 +11,51 @@ import (
 	"text/tabwriter"
 )
 
-// summary is what has become of all ids of a journal, in this run and before.
+// outcomePending is the outcome of IDs without a result, which -resume closes.
+const outcomePending = "pending"
+
+// summary counts the IDs of a journal by outcome, in this run and earlier ones.
 type summary struct {
 	Total    int            `json:"total"`
-	Left     int            `json:"left"`     // without an answer: -resume asks them
-	Outcomes map[string]int `json:"outcomes"` // of the others
-	Failures []failure      `json:"failures"` // the ids that are not closed, as far as known
-	Ended    string         `json:"ended"`    // "complete", or why not
+	Pending  int            `json:"pending"`
+	Outcomes map[string]int `json:"outcomes"` // of the IDs that are not pending
+	Failures []failure      `json:"failures"` // all errors, and those of pending IDs in this run
+	Status   string         `json:"status"`   // "complete", "incomplete", "interrupted", or "journal_failed"
 	ExitCode int            `json:"exit_code"`
 }
 
 type failure struct {
 	ID      string `json:"id"`
-	Outcome string `json:"outcome"` // "left" without an answer
+	Outcome string `json:"outcome"`
 	Error   string `json:"error"`
 }
 
 func (s *sweep) summary() *summary {
-	left := s.journal.left()
+	j := s.journal
 	sum := &summary{
-		Total: len(s.journal.list.IDs), Left: len(left), Outcomes: make(map[string]int), Failures: []failure{},
-		Ended: "complete",
+		Total: len(j.list.IDs), Pending: len(j.pending()), Outcomes: make(map[string]int), Failures: []failure{},
+		Status: "complete", ExitCode: exitOK,
 	}
-	for _, id := range s.journal.list.IDs {
-		if answer, ok := s.journal.answers[id]; ok {
-			sum.Outcomes[answer.Outcome]++
-			if answer.Error != "" {
-				sum.Failures = append(sum.Failures, failure{id, answer.Outcome, answer.Error})
+	for _, id := range j.list.IDs {
+		if result, ok := j.results[id]; ok {
+			sum.Outcomes[result.Outcome]++
+			if result.Error != "" {
+				sum.Failures = append(sum.Failures, failure{id, result.Outcome, result.Error})
 			}
-		} else if err := s.unanswered[id]; err != nil {
-			sum.Failures = append(sum.Failures, failure{id, "left", err.Error()})
+		} else if err := s.failures[id]; err != nil {
+			sum.Failures = append(sum.Failures, failure{id, outcomePending, err.Error()})
 		}
 	}
 	return sum
 }
 
-// shown is how many failures the table has; JSON has them all.
-const shown = 20
+// maxShown limits the failures in the table. JSON has them all.
+const maxShown = 20
 
 func (sum *summary) table(out io.Writer) {
 	for i, f := range sum.Failures {
-		if i == shown {
-			fmt.Fprintf(out, "… and %d more, which -json lists\n", len(sum.Failures)-i)
+		if i == maxShown {
+			fmt.Fprintf(out, "… and %d more; -json lists them all\n", len(sum.Failures)-i)
 			break
 		}
 		fmt.Fprintf(out, "%s: %s\n", f.ID, f.Error)
@@ -60,7 +63,7 @@ func (sum *summary) table(out io.Writer) {
 	if len(sum.Failures) > 0 {
 		fmt.Fprintln(out)
 	}
-	// What is closed first, then the failures, each by name.
+	// The closed IDs first, then the errors by name.
 	names := slices.SortedFunc(maps.Keys(sum.Outcomes), func(a, b string) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
 	})
@@ -69,11 +72,11 @@ func (sum *summary) table(out io.Writer) {
 	for _, name := range names {
 		row(sum.Outcomes[name], name)
 	}
-	if sum.Left > 0 {
-		row(sum.Left, "left")
+	if sum.Pending > 0 {
+		row(sum.Pending, outcomePending)
 	}
-	row(sum.Total, "in all")
-	_ = table.Flush() // as with the lines above
+	row(sum.Total, "in total")
+	_ = table.Flush() // like the lines above, it fails only if nobody reads
 }
 
 func rank(outcome string) int {

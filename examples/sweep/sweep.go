@@ -11,63 +11,64 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// The outcomes of an id that is closed in the end. The others are the kinds of
-// the errors.
+// The outcomes of IDs that are closed. The outcome of any other ID is the kind
+// of its error.
 const (
 	closed        = "closed"
 	alreadyClosed = "already_closed"
-	// The id was closed already, and a request for it had gone out before whose
-	// answer never came, or did not reach the journal.
-	closedEarlier = "closed_by_earlier_try"
+	// The conversation was closed already, and an earlier attempt may have closed
+	// it, because its response was lost or did not reach the journal.
+	closedEarlier = "closed_by_earlier_attempt"
 )
 
-// closeKey is what limiters know conversations.close by.
+// closeKey is the limiter key of conversations.close.
 const closeKey = "slack.conversations.close"
 
-// defaultGrace is what the calls under way get when the sweep is to stop.
+// defaultGrace is how long calls may continue after an interrupt.
 const defaultGrace = 10 * time.Second
 
-// tooMany calls in a row without any answer about the id end the sweep: the
-// server is down, and the next thousand would only say so again.
-const tooMany = 10
+// maxFailures is how many calls in a row may fail for reasons that do not concern
+// the ID. Then the sweep stops, because the next thousand would fail too.
+const maxFailures = 10
 
-// sweep closes the ids of a journal.
+// sweep closes the IDs of a journal.
 type sweep struct {
 	client  *chatdm.Client
 	journal *journal
 	pace    *pacer
 	grace   time.Duration
 
-	mu         sync.Mutex
-	unanswered map[string]error // of this run
-	inARow     int
+	mu       sync.Mutex
+	failures map[string]error // of the IDs that stay pending
+	inARow   int
+	denied   bool // a call failed with KindUnauthenticated or KindPermissionDenied
 }
 
-// errRefused ends a sweep whose token will not do for any id.
-var errRefused = errors.New("the credential is refused")
+// errCredential stops a sweep whose token Slack rejects.
+var errCredential = errors.New("the server rejected the token")
 
-// run asks every id that has no answer. It returns why it stopped before the
-// end: the error of ctx where that was the reason, and otherwise what went
-// wrong; what is wrong with single ids is none of it.
+// run makes a call for every pending ID. It returns nil at the end of the list,
+// even if calls failed, and otherwise why it stopped before the end.
 func (s *sweep) run(ctx context.Context, workers int) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	// When ctx ends, no call starts, but the running ones get a grace period.
 	calls, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.grace, end) })()
 
 	queue := make(chan string)
-	var work sync.WaitGroup
+	var running sync.WaitGroup
 	for range workers {
-		work.Go(func() {
+		running.Go(func() {
 			for id := range queue {
-				if err := s.ask(ctx, calls, id); err != nil {
+				if err := s.close(ctx, calls, id); err != nil {
 					stop(err)
 				}
 			}
 		})
 	}
-	for _, id := range s.journal.left() {
+	for _, id := range s.journal.pending() {
 		select {
 		case queue <- id:
 			continue
@@ -76,79 +77,92 @@ func (s *sweep) run(ctx context.Context, workers int) error {
 		break
 	}
 	close(queue)
-	work.Wait()
+	running.Wait()
 	return context.Cause(ctx)
 }
 
-// ask closes one id, between its two lines in the journal. Its error ends the
-// sweep.
-func (s *sweep) ask(ctx, calls context.Context, id string) error {
-	// The turn comes first: what waits for it is not asked yet, and a Ctrl-C
-	// need not wait with it.
+// close closes one ID and writes the start and the result to the journal. An
+// error stops the sweep.
+func (s *sweep) close(ctx, calls context.Context, id string) error {
+	// Take a slot of the rate limit first: an ID that waits for one is not started
+	// yet, and an interrupt ends the wait.
 	if s.pace.Wait(ctx, closeKey) != nil || ctx.Err() != nil {
 		return nil
 	}
-	before := s.journal.wasAsked(id)
-	if err := s.journal.add(entry{Event: asked, ID: id}); err != nil {
+	startedBefore := s.journal.wasStarted(id)
+	if err := s.journal.add(entry{Event: eventStart, ID: id}); err != nil {
 		return err
 	}
-	res, err := s.client.Conversations.Close(s.pace.admitted(calls), id)
-	if answer := judge(res, err, before); answer.Outcome != "" {
-		s.mu.Lock()
-		s.inARow = 0
-		s.mu.Unlock()
-		answer.Event, answer.ID = answered, id
-		return s.journal.add(answer)
+	res, err := s.client.Conversations.Close(s.pace.withSlot(calls), id)
+	if err == nil {
+		s.succeeded()
+		return s.journal.add(entry{
+			Event: eventResult, ID: id, Outcome: outcome(res, startedBefore),
+			Request: res.Meta.RequestID, Attempts: res.Meta.Attempts,
+		})
 	}
+	switch {
+	case errors.Is(err, chatdm.ErrEffectUnknown):
+		// Closing twice is safe, so -resume finds out what happened.
+		return s.failed(ctx, id, err)
+	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable), errors.Is(err, chatdm.KindInvalidRequest):
+		// The error concerns this ID only, and a retry would not help.
+		s.succeeded()
+		e, _ := errors.AsType[*chatdm.Error](err)
+		return s.journal.add(entry{
+			Event: eventResult, ID: id, Outcome: string(e.Kind), Error: err.Error(),
+			Request: e.RequestID, Attempts: e.Attempts,
+		})
+	case errors.Is(err, chatdm.KindUnauthenticated):
+		_ = s.failed(ctx, id, err)
+		return fmt.Errorf("%w: %w", errCredential, err)
+	default:
+		// The ID stays pending. That includes KindPermissionDenied, which may concern
+		// only one conversation, or only group messages.
+		return s.failed(ctx, id, err)
+	}
+}
 
+// outcome returns the outcome of a call that succeeded.
+func outcome(res *chatdm.CloseResult, startedBefore bool) string {
+	switch {
+	case !res.AlreadyClosed:
+		return closed
+	case startedBefore || res.Meta.LostAnswers > 0:
+		return closedEarlier
+	}
+	return alreadyClosed
+}
+
+// succeeded records that Slack serves calls.
+func (s *sweep) succeeded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unanswered[id] = err
+	s.inARow = 0
+}
+
+// failed records a call whose ID stays pending. It returns an error after too
+// many of them in a row.
+func (s *sweep) failed(ctx context.Context, id string, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures[id] = err
 	s.inARow++
-	switch {
-	case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.ErrMissingScope), errors.Is(err, chatdm.ErrNotAllowedTokenType):
-		return fmt.Errorf("%w: %w", errRefused, err)
-	case s.inARow >= tooMany && ctx.Err() == nil:
-		return fmt.Errorf("%d calls in a row had no answer; the last: %w", s.inARow, err)
+	s.denied = s.denied || errors.Is(err, chatdm.KindUnauthenticated) || errors.Is(err, chatdm.KindPermissionDenied)
+	if s.inARow >= maxFailures && ctx.Err() == nil {
+		return fmt.Errorf("%d calls in a row failed; the last: %w", s.inARow, err)
 	}
 	return nil
 }
 
-// judge says what an answer means for the id. Without an Outcome it is none: the
-// call failed for a reason that has nothing to do with the id, which is asked
-// again when the sweep goes on.
-func judge(res *chatdm.CloseResult, err error, before bool) entry {
-	if err == nil {
-		e := entry{Outcome: closed, Request: res.Meta.RequestID, Attempts: res.Meta.Attempts}
-		if res.AlreadyClosed {
-			e.Outcome = alreadyClosed
-			if before || res.Meta.LostAnswers > 0 {
-				e.Outcome = closedEarlier
-			}
-		}
-		return e
-	}
-	e, ok := errors.AsType[*chatdm.Error](err)
-	if !ok {
-		return entry{}
-	}
-	switch {
-	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindInvalidRequest),
-		errors.Is(err, chatdm.ErrUserDoesNotOwnChannel), errors.Is(err, chatdm.ErrMethodNotSupportedForChannelType):
-		return entry{Outcome: string(e.Kind), Error: err.Error(), Request: e.RequestID, Attempts: e.Attempts}
-	}
-	return entry{}
-}
-
-// pacer is the limiter of the client, which the sweep asks as well: before it
-// writes to the journal that it asks for an id.
+// pacer is the limiter of the client. The sweep itself waits for it too, before
+// it writes the start of a call to the journal.
 type pacer struct {
 	*chatdm.TierLimiter
-	perMinute int // 0 for no pace
+	perMinute int // 0 means no limit
 
-	mu       sync.Mutex
-	until    time.Time // refused by the server until then
-	refusals int
+	mu    sync.Mutex
+	until time.Time // the end of the pause after a 429
 }
 
 func newPacer(perMinute int) *pacer {
@@ -158,17 +172,19 @@ func newPacer(perMinute int) *pacer {
 	}
 }
 
-// turn is in the context of a call that had its turn: a *atomic.Bool that says
-// whether the first attempt has used it.
-type turn struct{}
+// slotKey is the context key of an *atomic.Bool that reports whether the slot
+// is used.
+type slotKey struct{}
 
-func (p *pacer) admitted(ctx context.Context) context.Context {
-	return context.WithValue(ctx, turn{}, new(atomic.Bool))
+// withSlot returns a context for a call whose slot the sweep has taken. The
+// first attempt uses the slot; retries wait for their own.
+func (p *pacer) withSlot(ctx context.Context) context.Context {
+	return context.WithValue(ctx, slotKey{}, new(atomic.Bool))
 }
 
 // Wait implements [chatdm.Limiter].
 func (p *pacer) Wait(ctx context.Context, key string) error {
-	if used, ok := ctx.Value(turn{}).(*atomic.Bool); ok && used.CompareAndSwap(false, true) {
+	if used, ok := ctx.Value(slotKey{}).(*atomic.Bool); ok && used.CompareAndSwap(false, true) {
 		return ctx.Err()
 	}
 	return p.TierLimiter.Wait(ctx, key)
@@ -179,13 +195,12 @@ func (p *pacer) Limited(ctx context.Context, key string, retryAfter time.Duratio
 	p.TierLimiter.Limited(ctx, key, retryAfter)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refusals++
 	if until := time.Now().Add(retryAfter); until.After(p.until) {
 		p.until = until
 	}
 }
 
-// paused is what is left of the server's refusals.
+// paused returns the rest of the pause after a 429.
 func (p *pacer) paused() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

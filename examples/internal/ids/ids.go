@@ -1,4 +1,4 @@
-// Package ids reads lists of conversations.
+// Package ids reads lists of conversation IDs.
 package ids
 
 import (
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Read takes one id from each line. Empty lines and what follows a # do not
-// count, and an id that comes again counts once.
+// Read reads one ID from each line. It ignores empty lines, comments that start
+// with #, and duplicates.
 func Read(in io.Reader) ([]string, error) {
 	var ids []string
 	seen := make(map[string]bool)
@@ -18,7 +18,7 @@ func Read(in io.Reader) ([]string, error) {
 	for number := 1; lines.Scan(); number++ {
 		line := lines.Text()
 		if number == 1 {
-			line = strings.TrimPrefix(line, "\ufeff") // as some editors begin a file
+			line = strings.TrimPrefix(line, "\ufeff") // some editors write a byte order mark
 		}
 		id, _, _ := strings.Cut(line, "#")
 		id = strings.TrimSpace(id)
@@ -26,7 +26,7 @@ func Read(in io.Reader) ([]string, error) {
 			continue
 		}
 		if len(id) > 100 || strings.ContainsFunc(id, notIDChar) {
-			return nil, fmt.Errorf("line %d: %.100q is no id of a conversation", number, id)
+			return nil, fmt.Errorf("line %d: %.100q is not a conversation ID", number, id)
 		}
 		seen[id] = true
 		ids = append(ids, id)
@@ -35,7 +35,7 @@ func Read(in io.Reader) ([]string, error) {
 		return nil, err
 	}
 	if ids == nil {
-		return nil, errors.New("holds no id")
+		return nil, errors.New("contains no ID")
 	}
 	return ids, nil
 }

@@ -24,29 +24,30 @@ import (
 )
 
 const (
-	maxBody = 64 << 10 // a command has about one kilobyte
-	// A request passes the signature's check for five minutes, ten where the
-	// clocks differ: as many commands as may come in that time are remembered.
+	maxBody  = 64 << 10 // a command has about one kilobyte
+	maxUsers = 8        // of a group message, besides the bot
+	// maxSeen must exceed the commands that arrive while a signature is valid: five
+	// minutes, or ten if the clocks differ.
 	maxSeen = 10_000
-	// An outcome is posted in this time, in three tries; Slack takes five, within
+	// The bot tries to post an outcome for postTimeout. Slack accepts five posts in
 	// 30 minutes.
-	postTime  = 10 * time.Second
-	postTries = 3
+	postTimeout  = 10 * time.Second
+	postAttempts = 3
 
-	accepted = "One moment…" // is answered at once
+	accepted = "One moment…" // the immediate response to a command
 )
 
-// settings are what a bot is made of. The numbers have defaults.
+// settings configure a bot. The zero value of a number means its default.
 type settings struct {
 	token, secret, apiURL, hooksURL string
 
 	workers, queue int
-	timeout        time.Duration // of the work on one command
-	grace          time.Duration // for what was accepted when the bot is to stop
+	timeout        time.Duration // for one command
+	grace          time.Duration // for accepted commands when the bot stops
 	retry          chatdm.RetryPolicy
 }
 
-// bot answers slash commands at once, and works on them afterwards.
+// bot responds to slash commands immediately, and runs them afterwards.
 type bot struct {
 	set     settings
 	client  *chatdm.Client
@@ -57,22 +58,22 @@ type bot struct {
 
 	queue              chan command
 	workers            sync.WaitGroup
-	calls, posts       context.Context // of the work on all commands: they end some time after the bot is to stop
+	calls, posts       context.Context // for all calls and all posts; they end after the grace period
 	endCalls, endPosts context.CancelFunc
 
 	mu       sync.Mutex
 	stopping bool
-	seen     map[string]bool // the trigger ids of accepted commands
-	order    []string        // the same, as a ring
-	count    int             // of them, since the start
+	seen     map[string]bool // the trigger IDs of accepted commands
+	order    []string        // the same IDs in a ring buffer, to forget the oldest
+	count    int             // of accepted commands since the start
 }
 
-// command is a slash command, and what it asks for.
+// command is a parsed slash command.
 type command struct {
 	slack.SlashCommand
 	close bool
-	users []string // to open a conversation with
-	text  string   // to say there
+	users []string // the members of the conversation to open
+	text  string   // of the message to post there
 }
 
 func newBot(set settings, log *slog.Logger) (*bot, error) {
@@ -83,12 +84,12 @@ func newBot(set settings, log *slog.Logger) (*bot, error) {
 	b.calls, b.endCalls = context.WithCancel(context.Background())
 	b.posts, b.endPosts = context.WithCancel(context.Background())
 	b.poster = &http.Client{
-		Transport: http.DefaultTransport.(*http.Transport).Clone(), Timeout: postTime / 2,
+		Transport: http.DefaultTransport.(*http.Transport).Clone(), Timeout: postTimeout / 2,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	var err error
 	if b.hooks, err = url.Parse(set.hooksURL); err != nil || b.hooks.Host == "" {
-		return nil, errors.New("SLACK_HOOKS_URL: not the URL of a host")
+		return nil, errors.New("SLACK_HOOKS_URL: must be a URL with a host")
 	}
 	b.client, err = chatdm.NewClient(set.token, chatdm.WithBaseURL(set.apiURL), chatdm.WithLogger(log), chatdm.WithRetry(set.retry),
 		chatdm.WithLimiter(chatdm.NewTierLimiter()), chatdm.WithTimeout(10*time.Second))
@@ -103,24 +104,24 @@ func (b *bot) handler() http.Handler {
 	return mux
 }
 
-// serveCommand answers within Slack's three seconds, because it waits for
-// nothing: the text that it sends is for the eyes of the user who typed.
+// serveCommand never waits for a call, because Slack expects a response within
+// three seconds. Only the user who typed the command sees the text.
 func (b *bot) serveCommand(w http.ResponseWriter, r *http.Request) {
 	c, status, err := b.read(w, r)
 	if err != nil {
-		b.metrics.commands.WithLabelValues("refused").Inc()
-		b.log.Warn("request refused", "status", status, "reason", fmt.Sprintf("%.100v", err))
+		b.metrics.commands.WithLabelValues("rejected").Inc()
+		b.log.Warn("request rejected", "status", status, "reason", fmt.Sprintf("%.100v", err))
 		http.Error(w, http.StatusText(status), status)
 		return
 	}
-	if text := b.accept(c); text != "" { // to an empty answer, Slack shows nothing
+	if text := b.accept(c); text != "" { // Slack shows nothing for an empty response
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		_ = json.NewEncoder(w).Encode(map[string]string{"response_type": slack.ResponseTypeEphemeral, "text": text})
 	}
 }
 
-// read returns the command in a request that Slack has signed, and what HTTP
-// status an error has.
+// read verifies the signature of a request and returns its command, or an HTTP
+// status and an error.
 func (b *bot) read(w http.ResponseWriter, r *http.Request) (c command, status int, err error) {
 	verifier, err := slack.NewSecretsVerifier(r.Header, b.set.secret)
 	if err != nil {
@@ -132,7 +133,7 @@ func (b *bot) read(w http.ResponseWriter, r *http.Request) (c command, status in
 	} else if err != nil {
 		return c, http.StatusBadRequest, err
 	}
-	_, _ = verifier.Write(body) // to a hash
+	_, _ = verifier.Write(body) // never fails
 	if err := verifier.Ensure(); err != nil {
 		return c, http.StatusUnauthorized, err
 	}
@@ -140,15 +141,14 @@ func (b *bot) read(w http.ResponseWriter, r *http.Request) (c command, status in
 	if c.SlashCommand, err = slack.SlashCommandParse(r); err != nil {
 		return c, http.StatusBadRequest, err
 	}
-	// The parser takes any body, and then finds nothing in it: what else Slack
-	// sends to an app has the same signature. And who learns of the secret must
-	// not have the bot post to any host.
+	// The parser accepts any body, and Slack signs other requests too. If the secret
+	// leaks, the bot still must not post to any host but Slack's.
 	to, err := url.Parse(c.ResponseURL)
 	switch {
 	case c.Command == "" || c.UserID == "" || c.TriggerID == "":
-		return c, http.StatusBadRequest, errors.New("not the form of a slash command")
+		return c, http.StatusBadRequest, errors.New("not a slash command")
 	case err != nil || to.Scheme != b.hooks.Scheme || to.Host != b.hooks.Host || to.User != nil:
-		return c, http.StatusBadRequest, errors.New("the response_url is not Slack's")
+		return c, http.StatusBadRequest, errors.New("the response_url is not a URL of SLACK_HOOKS_URL")
 	}
 	c.parse()
 	return c, http.StatusOK, nil
@@ -166,31 +166,35 @@ func (c *command) parse() {
 		text = text[len(m[0]):]
 	}
 	c.close = c.users == nil && strings.EqualFold(text, "close")
-	c.text = strings.ReplaceAll(text, "<!", "&lt;!") // nobody has the bot call @channel
+	c.text = strings.ReplaceAll(text, "<!", "&lt;!") // so that the bot never notifies @channel
 }
 
-// accept queues a command, unless it was accepted before, and returns what to
-// tell the user at once.
+// accept queues a command and returns the immediate response. It ignores a command
+// that was accepted before.
 func (b *bot) accept(c command) string {
 	if !c.close && c.users == nil {
 		b.metrics.commands.WithLabelValues("help").Inc()
 		return help(c)
 	}
+	if len(c.users) > maxUsers {
+		b.metrics.commands.WithLabelValues("too_many_people").Inc()
+		return fmt.Sprintf("You named %d people, but a group message can have at most %d besides me.", len(c.users), maxUsers)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.seen[c.TriggerID] {
 		b.metrics.commands.WithLabelValues("duplicate").Inc()
-		return "" // the first one is being answered, or was
+		return "" // the first delivery gets the outcome
 	}
 	if b.stopping {
 		b.metrics.commands.WithLabelValues("stopping").Inc()
-		return "I am being restarted. Please try again in a minute."
+		return "I am restarting. Please try again in a minute."
 	}
 	select {
 	case b.queue <- c:
-	default: // not remembered, so that the same command may come again
+	default: // not remembered, so a second delivery is accepted
 		b.metrics.commands.WithLabelValues("busy").Inc()
-		return "I have too much to do at the moment. Please try again in a minute."
+		return "I am too busy right now. Please try again in a minute."
 	}
 	oldest := &b.order[b.count%maxSeen]
 	delete(b.seen, *oldest)
@@ -200,68 +204,70 @@ func (b *bot) accept(c command) string {
 }
 
 func help(c command) string {
-	text := "`" + c.Command + " @alice [text]` opens a direct message between me and Alice, and says hello there, or the text.\n" +
-		"`" + c.Command + " @alice @bob [text]` does it with a group, of up to eight people.\n" +
-		"`" + c.Command + " close` closes, for me, the direct message or group message in which you type it, if I am in it."
+	text := "`" + c.Command + " @alice [text]` opens a direct message between me and Alice, and posts the text or a greeting there.\n" +
+		"`" + c.Command + " @alice @bob [text]` does the same for a group message with up to eight people.\n" +
+		"`" + c.Command + " close` closes the direct message or group message in which you type it, for me, if I am a member."
 	if strings.HasPrefix(c.text, "@") {
-		text += "\nI cannot tell who that is. Whoever set me up finds the option \"Escape channels, users, and links\" in Slack's settings of the command."
+		text += "\nI cannot tell who that is. My operator must enable \"Escape channels, users, and links\" for this command in the settings of the app."
 	}
 	return text
 }
 
-// start lets the workers begin, and finish lets them end: when they have done
-// all that was accepted, or some time after the grace.
+// start starts the workers.
 func (b *bot) start() {
 	for range b.set.workers {
 		b.workers.Go(func() {
 			for c := range b.queue {
 				b.metrics.working.Inc()
-				b.work(c)
+				b.handle(c)
 				b.metrics.working.Dec()
 			}
 		})
 	}
 }
 
+// finish waits until the workers have run all accepted commands. After the grace
+// period, it cancels their calls.
 func (b *bot) finish() {
 	b.mu.Lock()
 	b.stopping = true
 	close(b.queue)
 	b.mu.Unlock()
 	defer time.AfterFunc(b.set.grace, b.endCalls).Stop()
-	defer time.AfterFunc(b.set.grace+postTime, b.endPosts).Stop()
+	defer time.AfterFunc(b.set.grace+postTimeout, b.endPosts).Stop()
 	b.workers.Wait()
 	b.endCalls()
 	b.endPosts()
 	b.poster.CloseIdleConnections()
 }
 
-// work does what a command asks for, and posts the outcome.
-func (b *bot) work(c command) {
+// handle runs a command and posts its outcome.
+func (b *bot) handle(c command) {
 	ctx, cancel := context.WithTimeout(b.calls, b.set.timeout)
 	defer cancel()
 	start := time.Now()
-	do := b.open
+	run := b.open
 	if c.close {
-		do = b.close
+		run = b.close
 	}
-	did, text, err := do(ctx, c)
+	result, text, err := run(ctx, c)
 	log, level := b.log, slog.LevelInfo
 	if err != nil {
-		meaning, severity := sentence(err)
-		did, text, level = outcome(err), text+meaning, severity
-		log = log.With("error", err) // with its code, its request id, and the scopes that it needed
+		var reason string
+		reason, level = explain(err, c.close)
+		result, text = outcome(err), text+reason
+		log = log.With("error", err) // logs its code, request ID, and needed scopes
 	}
-	b.metrics.commands.WithLabelValues(did).Inc()
-	// What people write to each other is no matter for a log.
+	b.metrics.commands.WithLabelValues(result).Inc()
+	// The log does not contain the text of the message.
 	log.Log(ctx, level, "command", "team", c.TeamID, "user", c.UserID, "channel", c.ChannelID, "close", c.close,
-		"people", len(c.users), "outcome", did, "took", time.Since(start))
+		"people", len(c.users), "outcome", result, "took", time.Since(start))
 	b.post(c.ResponseURL, text)
 }
 
-// open opens the conversation and posts the greeting. Whatever it returns with
-// an error precedes the sentence about that.
-func (b *bot) open(ctx context.Context, c command) (did, text string, err error) {
+// open opens the conversation and posts the greeting. With an error, text is the
+// start of the outcome, and explain returns the rest.
+func (b *bot) open(ctx context.Context, c command) (result, text string, err error) {
 	start := time.Now()
 	opened, err := b.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: c.users})
 	if err != nil {
@@ -278,20 +284,20 @@ func (b *bot) open(ctx context.Context, c command) (did, text string, err error)
 	meta, err := b.client.Call(ctx, "chat.postMessage", url.Values{"channel": {opened.Channel.ID}, "text": {greeting}}, nil)
 	if err != nil {
 		b.metrics.failed(start, err)
-		return "", "The conversation is open, but something went wrong with the greeting. ", err
+		return "", "The conversation is open, but there was a problem with the greeting. ", err
 	}
 	b.metrics.succeeded(start, *meta)
 	with := "<@" + strings.Join(c.users, ">, <@") + ">"
-	// After a lost answer, it may be this very call that opened it.
+	// If a response was lost, this call itself may have opened the conversation.
 	if opened.AlreadyOpen && opened.Meta.LostAnswers == 0 {
-		return "already_open", "The conversation with " + with + " was open already. I posted the greeting.", nil
+		return "already_open", "The conversation with " + with + " was already open. I posted the greeting.", nil
 	}
 	return "opened", "The conversation with " + with + " is open. I posted the greeting.", nil
 }
 
-// close closes the conversation that the command was typed in. It stays open
-// for its other members: each closes it for themselves.
-func (b *bot) close(ctx context.Context, c command) (did, text string, err error) {
+// close closes the conversation in which the command was typed, but only for the
+// bot: each member closes it for themselves.
+func (b *bot) close(ctx context.Context, c command) (result, text string, err error) {
 	start := time.Now()
 	closed, err := b.client.Conversations.Close(ctx, c.ChannelID)
 	if err != nil {
@@ -300,60 +306,49 @@ func (b *bot) close(ctx context.Context, c command) (did, text string, err error
 	}
 	b.metrics.succeeded(start, closed.Meta)
 	if closed.AlreadyClosed && closed.Meta.LostAnswers == 0 {
-		return "already_closed", "This conversation was closed already.", nil
+		return "already_closed", "This conversation was already closed.", nil
 	}
-	return "closed", "This conversation is closed for me, until the next message in it.", nil
+	return "closed", "I closed this conversation on my side. The next message opens it again.", nil
 }
 
-// sentence says to the user what an error means, and how much it matters to
-// who runs the bot. An effect that nobody knows of, and what is about the
-// people or the conversation, comes before the kinds.
-func sentence(err error) (text string, level slog.Level) {
-	level = slog.LevelWarn
-	e, _ := errors.AsType[*chatdm.Error](err)
+// explain returns what a failed call means for the user, and the log level for the
+// operator. It decides by the kind of the error alone; the log has the code.
+func explain(err error, closing bool) (text string, level slog.Level) {
 	switch {
-	case errors.Is(err, chatdm.ErrEffectUnknown):
-		text = "Slack's answer was lost, so it may or may not be there. Please look before you ask again."
-	case errors.Is(err, chatdm.ErrUserNotFound):
-		text = "Slack knows no such person here."
-	case errors.Is(err, chatdm.ErrUserDisabled):
-		text = "An account among these is deactivated."
-	case errors.Is(err, chatdm.ErrUserNotVisible):
-		text = "I may not see everybody among these people."
-	case errors.Is(err, chatdm.ErrCannotDMBot):
-		text = "Slack does not let me write to other bots."
-	case errors.Is(err, chatdm.ErrInvalidUserCombination):
-		text = "People of other organizations must share a channel with each other first."
-	case errors.Is(err, chatdm.ErrChannelNotFound), errors.Is(err, chatdm.ErrUserDoesNotOwnChannel):
-		text = "I am not in this conversation, so I cannot close it."
-	case errors.Is(err, chatdm.ErrMethodNotSupportedForChannelType):
-		text = "This is a channel. I can close direct messages and group messages only."
-	case errors.Is(err, chatdm.KindRateLimited):
-		wait := cmp.Or(e.RetryAfter, time.Minute) + time.Second - 1
-		text = fmt.Sprintf("Slack wants me to slow down. Please try again in %d seconds.", wait/time.Second)
+	case errors.Is(err, chatdm.ErrEffectUnknown): // check what happened
+		return "Slack's response was lost, so please check what happened before you ask again.", slog.LevelWarn
+	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable): // drop the target
+		if closing {
+			return "I can close only direct messages and group messages that I am in.", slog.LevelWarn
+		}
+		return "I cannot message everyone whom you named: an account may be unknown, deactivated, hidden from me, or a bot.", slog.LevelWarn
+	case errors.Is(err, chatdm.KindRateLimited): // try again later
+		wait := time.Minute // if Slack did not say
+		if e, ok := errors.AsType[*chatdm.Error](err); ok && e.RetryAfter > 0 {
+			wait = e.RetryAfter
+		}
+		seconds := (wait + time.Second - 1) / time.Second
+		return fmt.Sprintf("Slack wants me to slow down. Please try again in %d seconds.", seconds), slog.LevelWarn
 	case errors.Is(err, chatdm.KindUnavailable):
-		text = "Slack does not answer me properly. Please try again in a few minutes."
-	case errors.Is(err, chatdm.KindCanceled):
-		text = "I ran out of time. Please try again."
-	case errors.Is(err, chatdm.KindInvalidRequest) && e.Err != nil: // the client's own word, before anything was sent
-		text = "That will not do: " + e.Err.Error() + "."
-	case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
-		text, level = "Slack does not let me do that. Whoever runs me finds the reason in my log.", slog.LevelError
-	default:
-		text, level = "Something went wrong that I was not made for. Whoever runs me finds it in my log.", slog.LevelError
+		return "Slack is not working properly. Please try again in a few minutes.", slog.LevelWarn
+	case errors.Is(err, chatdm.KindCanceled): // the bot's own context ended
+		return "I ran out of time. Please try again.", slog.LevelWarn
+	case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied): // alert the operator
+		return "Slack does not allow me to do that. My operator can find the reason in my log.", slog.LevelError
+	default: // a bug
+		return "Something went wrong that I did not expect. My operator can find it in my log.", slog.LevelError
 	}
-	return text, level
 }
 
-// post sends the outcome to a response_url. A try whose answer is lost is
-// repeated: to read it twice is better than not at all. The context is not that
-// of the calls, as the user is to hear that these were ended, too.
+// post posts the outcome to a response_url. It retries even if the response is
+// lost, because reading the outcome twice is better than never. It has its own
+// context, so that users also learn that their calls were canceled.
 func (b *bot) post(to, text string) {
-	ctx, cancel := context.WithTimeout(b.posts, postTime)
+	ctx, cancel := context.WithTimeout(b.posts, postTimeout)
 	defer cancel()
 	message := &slack.WebhookMessage{Text: text, ResponseType: slack.ResponseTypeEphemeral}
 	err := slack.PostWebhookCustomHTTPContext(ctx, to, b.poster, message)
-	for try := 1; try < postTries && err != nil; try++ {
+	for attempt := 1; attempt < postAttempts && err != nil; attempt++ {
 		if status, ok := errors.AsType[slack.StatusCodeError](err); ok && !status.Retryable() {
 			break
 		}
@@ -367,10 +362,10 @@ func (b *bot) post(to, text string) {
 		b.metrics.replies.WithLabelValues("ok").Inc()
 		return
 	}
-	// Who has the URL can post with it, and it is in the text of a url.Error.
-	if hidden, ok := errors.AsType[*url.Error](err); ok {
-		err = hidden.Err
+	// The URL is a secret, because anyone can post with it. Keep it out of the log.
+	if urlErr, ok := errors.AsType[*url.Error](err); ok {
+		err = urlErr.Err
 	}
 	b.metrics.replies.WithLabelValues("failed").Inc()
-	b.log.Error("the outcome did not reach the user", "reason", err.Error())
+	b.log.Error("outcome not delivered", "reason", err.Error())
 }

@@ -24,8 +24,8 @@ import (
 	"github.com/chatdm/chatdm/examples/internal/show"
 )
 
-// workspace is Slack's side of slash commands: it signs them as Slack does, and
-// receives what is posted to their response URLs.
+// workspace plays Slack's part in slash commands: it signs them, and receives the
+// outcomes posted to their response URLs.
 type workspace struct {
 	bot, secret string
 	hooks       *httptest.Server
@@ -42,7 +42,7 @@ func newWorkspace() *workspace {
 	return w
 }
 
-// command is the form that Slack sends when user types text in channel.
+// command returns the form that Slack sends when user types text in channel.
 func (w *workspace) command(user, channel, text string) url.Values {
 	return url.Values{
 		"command": {"/dm"}, "text": {text}, "user_id": {user}, "channel_id": {channel}, "team_id": {"T0CHATDM1"},
@@ -50,7 +50,7 @@ func (w *workspace) command(user, channel, text string) url.Values {
 	}
 }
 
-// send signs a form with a secret at an instant, and returns what is answered at once.
+// send signs a form with a secret and a time, and returns the immediate response.
 func (w *workspace) send(ctx context.Context, form url.Values, secret string, at time.Time) (status int, text string, err error) {
 	body := form.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.bot+"/slack/commands", strings.NewReader(body))
@@ -65,29 +65,28 @@ func (w *workspace) send(ctx context.Context, form url.Values, secret string, at
 		return 0, "", err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	content, err := io.ReadAll(resp.Body)
 	var message struct{ Text string }
-	if json.Unmarshal(answer, &message) != nil {
-		message.Text = strings.TrimSpace(string(answer))
+	if json.Unmarshal(content, &message) != nil {
+		message.Text = strings.TrimSpace(string(content))
 	}
 	return resp.StatusCode, message.Text, err
 }
 
-// sign is the signature of a body at an instant.
+// sign returns the signature of a body.
 func sign(secret string, at time.Time, body string) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	fmt.Fprintf(mac, "v0:%d:%s", at.Unix(), body)
 	return fmt.Sprintf("v0=%x", mac.Sum(nil))
 }
 
-// demo has the bot serve a Slack in this process, types commands there, and
-// shows what the users see.
+// demo runs the bot on a fake Slack, sends it commands, and shows what users see.
 func demo(ctx context.Context, stdout, stderr io.Writer) error {
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
 	w := newWorkspace()
 	defer w.hooks.Close()
-	var log bytes.Buffer // printed last, not to interrupt the conversation
+	var log bytes.Buffer // printed at the end
 	b, err := newBot(settings{token: chatdmtest.BotToken, secret: w.secret, apiURL: slack.URL, hooksURL: w.hooks.URL},
 		slog.New(slog.NewJSONHandler(&log, nil)))
 	if err != nil {
@@ -98,7 +97,7 @@ func demo(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	w.bot = "http://" + listener.Addr().String()
-	fmt.Fprintf(stdout, "A Slack of our own listens on %s, the bot on %s.\n", slack.URL, w.bot)
+	fmt.Fprintf(stdout, "A fake Slack listens on %s, the bot on %s.\n", slack.URL, w.bot)
 	serving, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- b.serve(serving, listener) }()
@@ -108,12 +107,12 @@ func demo(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	stop()
 	err = cmp.Or(err, <-served)
-	fmt.Fprintln(stdout, "\nThe bot has stopped. Its log, on standard error:")
+	fmt.Fprintln(stdout, "\nThe bot has stopped. Its log is on standard error:")
 	_, _ = stderr.Write(log.Bytes())
 	return err
 }
 
-// talk plays the conversation.
+// talk sends the commands of the demo.
 func (w *workspace) talk(ctx context.Context, s *show.Show, slack *chatdmtest.Slack) error {
 	const alice = "<@" + chatdmtest.Alice + "|alice>"
 	form, now := url.Values{}, time.Now()
@@ -124,16 +123,16 @@ func (w *workspace) talk(ctx context.Context, s *show.Show, slack *chatdmtest.Sl
 		late        time.Duration
 	}{
 		{title: "Bob opens a direct message with Alice", text: alice},
-		{title: "He opens a group message, with a text", text: alice + " <@" + chatdmtest.Carol + "|carol> Lunch at noon?"},
-		{title: "He opens the first one again", text: alice},
-		{title: "The same delivery comes once more, as a proxy or Slack may send it", text: alice, again: true},
-		{title: "Alice closes the direct message, in it", text: "close", inDM: true},
-		{title: "She closes it again", text: "close", inDM: true},
-		{title: "Bob closes a conversation that the bot is not in", text: "close"},
-		{title: "He names somebody whose account is deactivated", text: "<@" + chatdmtest.DisabledUser + ">"},
-		{title: "He names nobody", text: "hello"},
-		{title: "A stranger signs with another secret", text: alice, secret: "guessed"},
-		{title: "A stranger repeats a signed command after ten minutes", text: alice, late: 10 * time.Minute},
+		{title: "Bob opens a group message with a text", text: alice + " <@" + chatdmtest.Carol + "|carol> Lunch at noon?"},
+		{title: "Bob opens the direct message again", text: alice},
+		{title: "A proxy delivers the same request twice", text: alice, again: true},
+		{title: "Alice closes the direct message", text: "close", inDM: true},
+		{title: "Alice closes it again", text: "close", inDM: true},
+		{title: "Bob closes a conversation without the bot", text: "close"},
+		{title: "Bob names someone whose account is deactivated", text: "<@" + chatdmtest.DisabledUser + ">"},
+		{title: "Bob names nobody", text: "hello"},
+		{title: "An attacker signs with a wrong secret", text: alice, secret: "guessed"},
+		{title: "An attacker replays a signed request after ten minutes", text: alice, late: 10 * time.Minute},
 	} {
 		s.Step(step.title)
 		s.Say("> /dm %s", step.text)
@@ -153,39 +152,39 @@ func (w *workspace) talk(ctx context.Context, s *show.Show, slack *chatdmtest.Sl
 			case text := <-w.later:
 				s.Say("< later: %s", text)
 			case <-time.After(10 * time.Second):
-				return errors.New("no outcome came to the response_url")
+				return errors.New("no outcome was posted to the response_url")
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
 	}
-	s.Step("Slack has seen these greetings")
+	s.Step("The fake Slack received these messages")
 	for _, greeting := range greetings(slack) {
 		s.Say("%s: %s", greeting.Get("channel"), greeting.Get("text"))
 	}
 	return nil
 }
 
-// greetings are the arguments of each chat.postMessage that a Slack has seen.
-func greetings(slack *chatdmtest.Slack) (seen []url.Values) {
+// greetings returns the arguments of each chat.postMessage that slack received.
+func greetings(slack *chatdmtest.Slack) (calls []url.Values) {
 	for _, r := range slack.Requests() {
 		if r.Method == "chat.postMessage" {
 			form, _ := url.ParseQuery(string(r.Body))
-			seen = append(seen, form)
+			calls = append(calls, form)
 		}
 	}
-	return seen
+	return calls
 }
 
-// printMetrics shows the counters that a Prometheus would read.
+// printMetrics prints the counters that Prometheus would read.
 func (w *workspace) printMetrics(out io.Writer) error {
-	resp, err := w.hooks.Client().Get(w.bot + "/metrics") //nolint:noctx // on loopback, at the end
+	resp, err := w.hooks.Client().Get(w.bot + "/metrics") //nolint:noctx // loopback
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	fmt.Fprint(out, "\nSome of its metrics:\n")
+	fmt.Fprint(out, "\nSome metrics of the bot:\n")
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "dmbot_") && strings.Contains(line, "_total{") {
 			fmt.Fprint(out, "   ", line)

@@ -1,45 +1,42 @@
 // Bot is a Slack bot to start from. Its slash command opens direct messages:
 //
-//	/dm @alice              opens one between the bot and Alice, and says hello
-//	/dm @alice @bob Lunch?  opens a group message, and says that
-//	/dm close               closes the one in which it is typed
+//	/dm @alice              opens one between the bot and Alice, and posts a greeting
+//	/dm @alice @bob Lunch?  opens a group message, and posts that text
+//	/dm close               closes the conversation in which it is typed
 //
-// Without settings it runs on a Slack of its own, plays a short conversation
-// with itself, and ends. To run it for a workspace:
+// Without configuration, it runs a demo on a fake Slack. To run it for a workspace:
 //
 //	SLACK_TOKEN=xoxb-… SLACK_SIGNING_SECRET=… go run ./examples/bot -listen :8080
 //
-// It serves POST /slack/commands, GET /metrics and GET /healthz in plain HTTP.
-// Put a proxy in front that has a certificate, and lets nothing but
-// /slack/commands in from outside.
+// It serves POST /slack/commands, GET /metrics, and GET /healthz over plain HTTP.
+// Put a TLS proxy in front of it that exposes only /slack/commands.
 //
-// # Slack's side
+// # Set up Slack
 //
-// At https://api.slack.com/apps, in an app of yours:
+// Create an app at https://api.slack.com/apps. In its settings:
 //   - Slash Commands: create /dm with the Request URL
-//     https://your.host/slack/commands, and tick "Escape channels, users, and
-//     links sent to your app": without that, nobody knows whom @alice means.
-//   - OAuth & Permissions: the bot token has the scopes commands, im:write,
-//     mpim:write and chat:write. Install the app; the token is SLACK_TOKEN.
+//     https://your.host/slack/commands, and enable "Escape channels, users, and
+//     links sent to your app". Without it, the bot cannot tell who @alice is.
+//   - OAuth & Permissions: add the bot token scopes commands, im:write, mpim:write,
+//     and chat:write, and install the app. The bot token is SLACK_TOKEN.
 //   - Basic Information: the signing secret is SLACK_SIGNING_SECRET.
 //
-// SLACK_API_URL names another root of the API than https://slack.com/api, and
-// SLACK_HOOKS_URL another place for response URLs than https://hooks.slack.com.
+// SLACK_API_URL replaces https://slack.com/api, and SLACK_HOOKS_URL replaces
+// https://hooks.slack.com, the host of response URLs.
 //
-// What Slack asks of a command is documented at
-// https://docs.slack.dev/interactivity/implementing-slash-commands, the
-// signature at https://docs.slack.dev/authentication/verifying-requests-from-slack.
+// Slack documents slash commands at
+// https://docs.slack.dev/interactivity/implementing-slash-commands and signatures
+// at https://docs.slack.dev/authentication/verifying-requests-from-slack.
 //
-// # Your own bot
+// # Make it yours
 //
-// Keep the order of things: a request is verified before anything in it is
-// believed, its trigger_id is remembered when it is queued, so that a second
-// delivery is not worked on, it is answered before the work begins, and the
-// user hears of the outcome by way of the response_url. Keep the one function
-// that makes a sentence of an error, and the tests, which need no Slack.
+// Keep the order of the steps: verify the request, remember its trigger_id when you
+// queue it (so that a second delivery does nothing), respond, run the command, and
+// post the outcome to the response_url. Keep the function explain, the only one
+// that interprets errors. Keep the tests, which need no Slack.
 //
-// Queue and memory are this process's. A bot of several processes, or one that
-// must not forget what it has accepted, keeps both outside.
+// The queue and the trigger IDs are in memory. Store them elsewhere if the bot has
+// several processes, or must not forget commands in a restart.
 package main
 
 import (
@@ -59,18 +56,18 @@ import (
 	"time"
 )
 
-const usage = `Usage: bot [-listen ADDRESS]     serves the slash command, on 127.0.0.1:8080 by default
-       bot                       without SLACK_TOKEN: shows it on a Slack of its own
+const usage = `Usage: bot [-listen ADDRESS]     serve the slash command, by default on 127.0.0.1:8080
+       bot                       without SLACK_TOKEN: run a demo on a fake Slack
 
-The settings are SLACK_TOKEN (with the scopes commands, im:write, mpim:write and
-chat:write), SLACK_SIGNING_SECRET, SLACK_API_URL and SLACK_HOOKS_URL. The log goes
-to standard error. The first SIGINT or SIGTERM lets the bot finish what it has
-accepted, the second ends it.
+Set SLACK_TOKEN (with the scopes commands, im:write, mpim:write, and chat:write) and
+SLACK_SIGNING_SECRET. SLACK_API_URL and SLACK_HOOKS_URL replace Slack's URLs. The
+log goes to standard error. After the first SIGINT or SIGTERM, the bot finishes the
+commands that it has accepted. The second ends it.
 `
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that the second signal ends the process
+	context.AfterFunc(ctx, stop) // a second signal ends the process
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "bot:", err)
 		os.Exit(1)
@@ -90,11 +87,11 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 	case err != nil:
 		return fmt.Errorf("%w; -help says more", err)
 	case flags.NArg() > 0:
-		return fmt.Errorf("%q is no flag; -help says more", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q; -help says more", flags.Arg(0))
 	case token == "" && secret == "" && flags.NFlag() == 0:
 		return demo(ctx, stdout, stderr)
 	case token == "":
-		return errors.New("SLACK_TOKEN is not set; without any setting, the demonstration runs")
+		return errors.New("SLACK_TOKEN is not set; without any configuration, the demo runs")
 	case secret == "":
 		return errors.New("SLACK_TOKEN is set, but SLACK_SIGNING_SECRET is not")
 	}
@@ -112,26 +109,26 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 	return b.serve(ctx, listener)
 }
 
-// serve answers until ctx ends, and then finishes what was accepted.
+// serve serves HTTP until ctx ends, and then finishes the accepted commands.
 func (b *bot) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler: b.handler(), ErrorLog: slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
-		ReadHeaderTimeout: 3 * time.Second, ReadTimeout: 3 * time.Second, // Slack waits no longer
+		ReadHeaderTimeout: 3 * time.Second, ReadTimeout: 3 * time.Second, // Slack waits no longer than that
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	b.start()
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
 	b.log.Info("listening", "address", listener.Addr().String())
 	var err error
 	select {
-	case err = <-ended:
+	case err = <-served:
 	case <-ctx.Done():
 		b.log.Info("stopping", "queued", len(b.queue))
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		if server.Shutdown(last) != nil {
-			server.Close() // a client that is slow to send or to read
+		if server.Shutdown(shutdown) != nil {
+			server.Close() // a client is slow to send or to read
 		}
 	}
 	b.finish()

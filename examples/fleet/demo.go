@@ -22,21 +22,20 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// The demonstration allows so many calls a minute, not to take three minutes.
 const (
 	demoDMs       = 60
-	demoPerMinute = 180
+	demoPerMinute = 180 // the demo would take three minutes at Slack's 20
 	demoName      = "demo"
 )
 
-// unknown is an id that the Slack of the demonstration does not know.
+// unknown is an ID that the fake Slack does not know.
 const unknown = "D0UNKNOWN"
 
-// demo closes direct messages with processes of this same program, kills one of
-// them, and says what came of it.
+// demo closes direct messages with worker processes, kills one of them, and prints
+// what happened.
 func (p *program) demo(ctx context.Context) error {
-	ctx, ignore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer ignore()
+	ctx, unregister := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer unregister()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 
@@ -55,8 +54,8 @@ func (p *program) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// One call fails, one answer gets lost, and another one stays out until the
-	// worker that waits for it is gone. Both of these have closed something.
+	// One call fails. One takes effect, but its response is lost. And one takes effect
+	// but gets no response until its worker is killed.
 	const stalled = 40
 	slack.Fail(taskType, 4, chatdmtest.Fault{})
 	slack.Fail(taskType, 1, chatdmtest.Fault{Status: http.StatusInternalServerError})
@@ -70,13 +69,13 @@ func (p *program) demo(ctx context.Context) error {
 	say := func(format string, args ...any) {
 		fmt.Fprintf(p.stdout, "%5.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(p.stdout, "A Redis of our own listens on %s, and a Slack on %s.\n", rdb.Options().Addr, slack.URL)
-	fmt.Fprintf(p.stdout, "%d direct messages are open there. It takes %d calls of %s a minute, for this\nto be over soon; the real one takes 20.\n\n", len(ids), demoPerMinute, taskType)
+	fmt.Fprintf(p.stdout, "A Redis listens on %s, and a fake Slack on %s.\n", rdb.Options().Addr, slack.URL)
+	fmt.Fprintf(p.stdout, "The fake Slack has %d open direct messages, and allows %d calls of\n%s per minute to keep the demo short. Slack allows 20.\n\n", len(ids), demoPerMinute, taskType)
 
 	f := &fleet{redis: rdb.Options().Addr, name: demoName, slack: slack.URL, token: chatdmtest.BotToken, perMinute: demoPerMinute, stderr: p.stderr}
 	defer f.wait()
 	defer cancel()
-	say("A producer enqueues them, and the id %s, twice.", unknown)
+	say("A producer enqueues their IDs and the unknown ID %s, twice.", unknown)
 	for range 2 {
 		producer := f.command(ctx, "enqueue", "-ids", "-")
 		producer.Stdin, producer.Stdout = strings.NewReader(strings.Join(ids, "\n")+"\n"+unknown), p.stdout
@@ -106,17 +105,17 @@ func (p *program) demo(ctx context.Context) error {
 		return err
 	}
 	_ = workers[victim].Wait()
-	say("Worker %s is killed with SIGKILL while it waits for an answer of Slack.", victim)
+	say("Worker %s is killed with SIGKILL while it waits for a response.", victim)
 
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	orphans, err := orphaned(ctx, inspector, demoName)
 	if err != nil {
 		return err
 	}
-	say("The others are through. What it had in hand is with nobody: %s.", strings.Join(orphans, ", "))
-	say("asynq will find that by itself, a minute or two after the last sign of life.")
+	say("The other workers have finished. The tasks of the killed one remain: %s.", strings.Join(orphans, ", "))
+	say("asynq recovers them a minute or two after the last sign of life.")
 	if !p.wait {
-		say("The demonstration does not wait (-wait does), and takes a minute off the leases.")
+		say("To save time, the demo makes their leases expire (-wait waits instead).")
 		if err := age(ctx, rdb, demoName, orphans); err != nil {
 			return err
 		}
@@ -145,10 +144,10 @@ func (p *program) demo(ctx context.Context) error {
 		return err
 	}
 	r.print(p.stdout)
-	seen := make(map[int]int)
+	byStatus := make(map[int]int)
 	for _, r := range slack.Requests() {
 		if r.Method == taskType {
-			seen[r.Status]++
+			byStatus[r.Status]++
 		}
 	}
 	slack.Limit(taskType, 0, 0)
@@ -156,8 +155,8 @@ func (p *program) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "Slack answered %d calls, refused %d for their rate (429), failed %d (500), and the answers of %d were lost.\n",
-		seen[200], seen[429], seen[500], seen[0])
+	fmt.Fprintf(p.stdout, "The fake Slack received %d requests that succeeded or named a bad ID, %d above the rate limit (429),\n%d that failed with 500, and %d whose response was lost.\n",
+		byStatus[200], byStatus[429], byStatus[500], byStatus[0])
 	fmt.Fprintf(p.stdout, "%d direct messages are still open.\n", len(open))
 	if len(open) > 0 {
 		return errors.New("direct messages were left open")
@@ -171,14 +170,14 @@ func startRedis(ctx context.Context) (rdb *redis.Client, stop func(), err error)
 	if err != nil {
 		return nil, nil, errors.New("redis-server is not installed (on Debian: apt-get install redis-server)")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // which finds a free port
+	l, err := net.Listen("tcp", "127.0.0.1:0") // finds a free port
 	if err != nil {
 		return nil, nil, err
 	}
 	addr := l.Addr().String()
 	l.Close()
 	_, port, _ := net.SplitHostPort(addr)
-	server := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no") //nolint:noctx // stop ends it, after its clients
+	server := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no") //nolint:noctx // stop ends it after its clients
 	if err := server.Start(); err != nil {
 		return nil, nil, err
 	}
@@ -193,7 +192,7 @@ func startRedis(ctx context.Context) (rdb *redis.Client, stop func(), err error)
 	err = poll(ctx, func() (bool, error) { return rdb.Ping(ctx).Err() == nil, nil })
 	if err != nil {
 		stop()
-		return nil, nil, fmt.Errorf("redis-server does not answer on %s: %w", addr, err)
+		return nil, nil, fmt.Errorf("redis-server does not respond on %s: %w", addr, err)
 	}
 	return rdb, stop, nil
 }
@@ -207,7 +206,7 @@ type fleet struct {
 }
 
 func (f *fleet) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	self, _ := os.Executable() // an empty path is an error of Start
+	self, _ := os.Executable() // Start fails if the path is empty
 	cmd := exec.CommandContext(ctx, self, append([]string{name, "-redis", f.redis, "-name", f.name}, args...)...)
 	cmd.Env = append(os.Environ(), "SLACK_TOKEN="+f.token, "SLACK_API_URL="+f.slack)
 	cmd.Stderr = f.stderr
@@ -223,14 +222,14 @@ func (f *fleet) start(ctx context.Context, worker string) (*exec.Cmd, error) {
 	return cmd, err
 }
 
-// wait waits for all that was started.
+// wait waits for all started processes.
 func (f *fleet) wait() {
 	for _, cmd := range f.started {
 		_ = cmd.Wait()
 	}
 }
 
-// poll asks until it is done.
+// poll calls done until it reports true or an error.
 func poll(ctx context.Context, done func() (bool, error)) error {
 	for {
 		if ok, err := done(); ok || err != nil {
@@ -244,7 +243,7 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 	}
 }
 
-// drained waits until no task is left to be done.
+// drained waits until all tasks are finished or archived.
 func drained(ctx context.Context, inspector *asynq.Inspector, queue string) error {
 	return poll(ctx, func() (bool, error) {
 		q, err := inspector.GetQueueInfo(queue)
@@ -252,8 +251,8 @@ func drained(ctx context.Context, inspector *asynq.Inspector, queue string) erro
 	})
 }
 
-// orphaned waits until nothing is left to be done but what has been under way
-// for two seconds, longer than any call takes here, and returns that.
+// orphaned waits until only tasks of killed workers remain, and returns their IDs.
+// Those tasks have been running for two seconds, longer than any call in the demo.
 func orphaned(ctx context.Context, inspector *asynq.Inspector, queue string) (ids []string, err error) {
 	active, since := 0, time.Now()
 	err = poll(ctx, func() (bool, error) {
@@ -273,20 +272,20 @@ func orphaned(ctx context.Context, inspector *asynq.Inspector, queue string) (id
 	return ids, err
 }
 
-// age makes the leases of tasks a minute older, for which asynq has no setting.
+// age makes the leases of tasks a minute older. asynq has no setting for that.
 func age(ctx context.Context, rdb *redis.Client, queue string, ids []string) error {
 	for _, id := range ids {
 		err := rdb.ZAddArgsIncr(ctx, "asynq:{"+queue+"}:lease", redis.ZAddArgs{
 			XX: true, Members: []redis.Z{{Score: -60, Member: id}},
 		}).Err()
-		if err != nil && !errors.Is(err, redis.Nil) { // which says that it is done
+		if err != nil && !errors.Is(err, redis.Nil) { // Nil: the task is finished
 			return err
 		}
 	}
 	return nil
 }
 
-// openDMs opens that many direct messages.
+// openDMs opens n direct messages.
 func openDMs(ctx context.Context, slack *chatdmtest.Slack, client *chatdm.Client, n int) (ids []string, err error) {
 	for i := range n {
 		user := chatdmtest.User{ID: fmt.Sprintf("U%08d", i+1)}
@@ -300,7 +299,8 @@ func openDMs(ctx context.Context, slack *chatdmtest.Slack, client *chatdm.Client
 	return ids, nil
 }
 
-// stillOpen are those that it closes now: Slack does not list which are open.
+// stillOpen closes the conversations, and returns the IDs of those that were open.
+// Slack does not list which are open.
 func stillOpen(ctx context.Context, client *chatdm.Client, ids []string) (open []string, err error) {
 	for _, id := range ids {
 		res, err := client.Conversations.Close(ctx, id)

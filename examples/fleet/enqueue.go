@@ -17,32 +17,32 @@ import (
 // taskType names the tasks that close a conversation.
 const taskType = "conversations.close"
 
-// closeTask is the payload of such a task.
+// closeTask is the payload of a task.
 type closeTask struct {
 	Channel string `json:"channel"`
 }
 
-// taskTimeout bounds a delivery, most of which is the wait for its turn: of 20
-// calls a minute, the last of 50 machines that hold two tasks each gets its turn
-// after five minutes. It may be long. A call has a timeout of its own, and the
-// tasks of a dead worker come back with its leases, however long they may run.
+// taskTimeout limits a delivery, which mostly waits for a slot of the rate limit: at
+// 20 calls per minute, the last of 50 machines with two tasks each waits five
+// minutes. A long timeout does no harm: a call has its own timeout, and asynq
+// recovers the tasks of a killed worker when its leases expire.
 const taskTimeout = 10 * time.Minute
 
-// enqueue needs no care for signals: whatever it was doing, it can be run again.
+// enqueue adds a task for each ID. If it is interrupted, run it again.
 func (p *program) enqueue(ctx context.Context, rdb *redis.Client) error {
-	given, err := p.readIDs()
+	list, err := p.readIDs()
 	if err != nil {
 		return fmt.Errorf("-ids: %w", err)
 	}
 	client := asynq.NewClientFromRedisClient(rdb)
 	added, known := 0, 0
-	for _, id := range given {
+	for _, id := range list {
 		payload, err := json.Marshal(closeTask{Channel: id})
 		if err != nil {
 			return err
 		}
-		// With the id of the conversation as its own a task is there once, whether
-		// it waits, is done, or is a dead letter.
+		// The conversation's ID is the task's ID, so a conversation never has two tasks,
+		// even if the first is finished or a dead letter.
 		_, err = client.EnqueueContext(ctx, asynq.NewTask(taskType, payload),
 			asynq.Queue(p.name), asynq.TaskID(id), asynq.Timeout(taskTimeout), asynq.Retention(p.keep))
 		switch {
@@ -51,14 +51,14 @@ func (p *program) enqueue(ctx context.Context, rdb *redis.Client) error {
 		case errors.Is(err, asynq.ErrTaskIDConflict):
 			known++
 		default:
-			return fmt.Errorf("%s, after %d others: %w", id, added+known, err)
+			return fmt.Errorf("cannot enqueue %s, after %d others: %w", id, added+known, err)
 		}
 	}
 	fmt.Fprintf(p.stdout, "%d enqueued, %d already known\n", added, known)
 	return nil
 }
 
-// readIDs reads the file of ids, or standard input.
+// readIDs reads the IDs from the file that -ids names, or from standard input.
 func (p *program) readIDs() ([]string, error) {
 	if p.ids == "-" {
 		return ids.Read(p.stdin)

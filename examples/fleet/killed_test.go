@@ -24,38 +24,36 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// TestKilled has three worker processes close a list, and kills one of them at a
-// random instant: every id is closed, the server saw each change state exactly
-// once, and refused next to nothing.
+// TestKilled runs three worker processes and kills one of them at a random time. It
+// checks that every ID is closed exactly once, within the rate limit.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	sent := listen(t, redisForTest(t).Options().Addr)
-	var orphans, refused atomic.Int64
+	var orphans, limited atomic.Int64
 	t.Run("rounds", func(t *testing.T) {
 		for round := range 3 {
 			t.Run(fmt.Sprint(round), func(t *testing.T) {
 				t.Parallel()
-				had, late := killOne(t)
+				had, tooMany := killOne(t)
 				orphans.Add(int64(had))
-				refused.Add(int64(late))
+				limited.Add(int64(tooMany))
 			})
 		}
 	})
 	if orphans.Load() == 0 && !t.Failed() {
 		t.Error("none of the killed workers had a task")
 	}
-	if refused.Load() > 2 {
-		t.Errorf("%d calls were refused for their rate", refused.Load())
+	if limited.Load() > 2 {
+		t.Errorf("got %d responses with status 429, want at most 2", limited.Load())
 	}
 	tokenless(t, sent(), unknown)
 }
 
-// killOne returns how many tasks the worker had when it was killed, and how many
-// calls were refused for their rate.
-func killOne(t *testing.T) (had, refused int) {
-	// 60 at once, then five a second. A Slack that allows little more than that
-	// tells whether all workers share the limit: each for itself, they would send
-	// all at once.
+// killOne returns how many tasks the killed worker had, and how many responses had
+// status 429.
+func killOne(t *testing.T) (had, limited int) {
+	// 60 calls at once, then five per second. The fake Slack allows little more, so
+	// workers that did not share the limit would exceed it.
 	const perMinute, window = 300, 2 * time.Second
 	b := newBench(t, 90)
 	b.slack.Limit(taskType, perMinute/5+10+1, window)
@@ -76,7 +74,7 @@ func killOne(t *testing.T) (had, refused int) {
 		}
 	}
 
-	if err := poll(ctx, func() (bool, error) { // until all of them are there
+	if err := poll(ctx, func() (bool, error) { // until all workers are registered
 		servers, err := b.inspector.Servers()
 		ready := 0
 		for _, server := range servers {
@@ -90,13 +88,13 @@ func killOne(t *testing.T) (had, refused int) {
 	b.enqueue(t, "92 enqueued, 0 already known", ids...)
 	b.enqueue(t, "0 enqueued, 92 already known", ids...)
 
-	// It is the one that makes a certain call, killed around that.
+	// The victim is the worker of a random call, and is killed around that call.
 	victim := ""
 	for range 1 + rand.N(60) {
 		select {
 		case victim = <-w.arrived:
 		case <-ctx.Done():
-			t.Fatalf("no calls: %s", &log)
+			t.Fatalf("got no calls: %s", &log)
 		}
 	}
 	time.Sleep(rand.N(20 * time.Millisecond))
@@ -124,35 +122,35 @@ func killOne(t *testing.T) (had, refused int) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	w.server.Close() // waits for the requests of the killed that are still there
+	w.server.Close() // waits for the requests of killed processes
 
 	for _, id := range b.ids {
 		if w.changed[id] != 1 {
-			t.Errorf("%s was closed %d times", id, w.changed[id])
+			t.Errorf("%s: closed %d times, want 1", id, w.changed[id])
 		}
 	}
 	r := b.report(t)
 	if sum := r.outcomes(); sum[closed]+sum[closedEarlier] != len(b.ids) {
-		t.Errorf("the outcomes are %v", r.done)
+		t.Errorf("got the outcomes %v, want %d closed", r.done, len(b.ids))
 	}
 	for name := range workers {
 		if name != victim && r.done[result{closed, name}] == 0 {
-			t.Errorf("%s has closed nothing: %v", name, r.done)
+			t.Errorf("%s closed nothing: %v", name, r.done)
 		}
 	}
 	if got, want := r.deadIDs(), []string{unknown, "D1"}; !slices.Equal(got, want) {
-		t.Errorf("dead letters %v, want %v", got, want)
+		t.Errorf("got dead letters %v, want %v", got, want)
 	}
 	b.slack.Limit(taskType, 0, 0)
 	b.mustBeClosed(t)
-	t.Logf("killed %s with %d tasks; %d conversations were closed by a call whose answer nobody got; %d calls were refused", victim, len(orphans), r.outcomes()[closedEarlier], w.refused)
+	t.Logf("killed %s with %d tasks; %d conversations were closed by a call whose response was lost; %d responses had status 429", victim, len(orphans), r.outcomes()[closedEarlier], w.limited)
 	if t.Failed() {
 		t.Log(log.String())
 	}
-	return len(orphans), w.refused
+	return len(orphans), w.limited
 }
 
-// witness is a Slack that takes down what changes on it, and takes its time.
+// witness is a slow fake Slack that records what changes.
 type witness struct {
 	slack   *chatdmtest.Slack
 	server  *httptest.Server
@@ -160,29 +158,29 @@ type witness struct {
 
 	mu      sync.Mutex
 	changed map[string]int
-	refused int
+	limited int
 }
 
 func (w *witness) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	form, _ := url.ParseQuery(string(body))
-	// A client that is killed does not take its request with it.
+	// A request continues when its client is killed.
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	w.arrived <- strings.TrimPrefix(r.UserAgent(), "fleet/")
 	time.Sleep(rand.N(10 * time.Millisecond))
-	answer := httptest.NewRecorder()
-	w.slack.ServeHTTP(answer, r)
+	resp := httptest.NewRecorder()
+	w.slack.ServeHTTP(resp, r)
 	w.mu.Lock()
-	if strings.Contains(answer.Body.String(), `"ok":true`) && !strings.Contains(answer.Body.String(), "already_closed") {
+	if strings.Contains(resp.Body.String(), `"ok":true`) && !strings.Contains(resp.Body.String(), "already_closed") {
 		w.changed[form.Get("channel")]++
 	}
-	if answer.Code == http.StatusTooManyRequests {
-		w.refused++
+	if resp.Code == http.StatusTooManyRequests {
+		w.limited++
 	}
 	w.mu.Unlock()
 	time.Sleep(rand.N(10 * time.Millisecond))
-	maps.Copy(out.Header(), answer.Header())
-	out.WriteHeader(answer.Code)
-	_, _ = out.Write(answer.Body.Bytes())
+	maps.Copy(out.Header(), resp.Header())
+	out.WriteHeader(resp.Code)
+	_, _ = out.Write(resp.Body.Bytes())
 }

@@ -1,26 +1,26 @@
-// Fleet closes many direct messages from many machines: the work of the sweep
-// example on a job engine, asynq, with the pace on the same Redis.
+// Fleet closes many direct messages from many machines. It does the work of the
+// sweep example with a task queue, asynq, and a rate limit in the same Redis.
 //
-// A producer enqueues one task for each conversation, and workers on any number
-// of machines take them. asynq delivers a task at least once: it delivers again
-// what failed, and what a killed worker had, a minute or two later. So one
-// conversation may be closed twice. That does no harm, as the second answer is a
-// success that says AlreadyClosed: a task needs no lock and no check before it.
+// A producer enqueues one task per conversation, and workers on any number of
+// machines process them:
 //
-// Slack counts the calls of all machines together. All workers ask one
-// redislimit before each call, and a refusal that one of them meets pauses all.
+//   - Delivery: asynq delivers a task at least once. It delivers a task again if it
+//     failed, or a minute or two after its worker was killed. A conversation may
+//     thus be closed twice, which is safe: the second call succeeds and reports
+//     AlreadyClosed. So a task needs no lock and no check before the call.
+//   - Rate limit: Slack counts the calls of all machines together. All workers
+//     share one limiter in Redis, and if one of them gets a 429, they all pause.
+//   - Retries: a delivery makes one attempt, and asynq does the retries. A task that
+//     cannot succeed is archived (a dead letter) at once. A temporary failure is
+//     retried with asynq's backoff, 25 times in three weeks. A 429 postpones the
+//     task for as long as Slack says, and does not count as a retry.
+//   - Credentials: a worker stops if its token is rejected, so that it does not try
+//     every task in vain. The token is never stored in Redis.
 //
-// A delivery sends one request. Whether there is another one is left to asynq:
-// what is wrong with one conversation goes to its archive, the dead letters, at
-// once; what will pass is tried again, by asynq's backoff, 25 times in three
-// weeks; a refusal for the rate is put off for as long as Slack says, and does
-// not count as a try. A worker whose token is refused stops, so that not every
-// task is tried with it in vain. The token never gets into Redis.
+// The tasks are as durable as Redis: let it write to disk (appendonly yes) and
+// never evict (maxmemory-policy noeviction).
 //
-// The queue is as safe as its Redis: let it write to disk (appendonly yes) and
-// evict nothing (maxmemory-policy noeviction).
-//
-// Without a command, fleet shows all that on a Redis and a Slack of its own, and
+// Without a command, fleet runs a demo with its own Redis and a fake Slack, and
 // kills a worker in the middle of a call.
 package main
 
@@ -39,52 +39,51 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-const usage = `Usage: fleet enqueue -redis ADDR -name NAME -ids FILE   enqueues conversations to be closed
-       fleet work    -redis ADDR -name NAME             closes them, on as many machines as you like
-       fleet status  -redis ADDR -name NAME             says what has become of them
-       fleet                                            shows it on a Redis and a Slack of its own
+const usage = `Usage: fleet enqueue -redis ADDR -name NAME -ids FILE   enqueue conversations to close
+       fleet work    -redis ADDR -name NAME             close them; run it on any number of machines
+       fleet status  -redis ADDR -name NAME             show the state of the tasks
+       fleet                                            run a demo on its own Redis and a fake Slack
 
-NAME is the workspace and the app, T012AB3C4/A0KRD7HC3 say, whose limits at Slack
-the workers share; it names the queue as well. ADDR is host:port or a URL,
-redis://user:password@host:port/0, rediss:// with TLS; without -redis it is
-REDIS_URL, which does not show in a list of processes. Workers take the token from
-SLACK_TOKEN (scopes im:write and mpim:write), and from SLACK_API_URL another root
-of the API than https://slack.com/api.
+NAME names the queue and the rate limit. Use one name per workspace and app, such as
+T012AB3C4/A0KRD7HC3. ADDR is host:port or a URL: redis://user:password@host:port/0, or
+rediss:// for TLS. Without -redis, ADDR is REDIS_URL, which keeps the password out of
+the process list. Workers need SLACK_TOKEN, with the scopes im:write and mpim:write.
+SLACK_API_URL replaces https://slack.com/api.
 
-To enqueue a list twice adds nothing; the sweep example makes one:
+Enqueuing a list twice has no effect. The sweep example can make one:
 sweep -list -dry-run | fleet enqueue -ids - …
 
-A worker runs until it is told to stop, and logs what fails only: status says how
-far it is. The first SIGINT or SIGTERM lets a worker
-finish what it can in eight seconds and give back the rest, the second ends it. It
-exits with 3 where its token is refused, and with 1 after any other error.
-Dead letters are run again or deleted with the asynq command (asynq task runall
---queue NAME --state archived) or its web UI; asynq keeps the last 10,000, for 90
-days. A Redis that has lost its data has lost the tasks: enqueue the list again, and
-what was done is closed already.
+A worker runs until it is stopped, and logs only failures. After the first SIGINT or
+SIGTERM, it finishes what it can in eight seconds and returns its other tasks to the
+queue. The second ends it. It exits with 3 if Slack rejects its token or denies it a
+permission, and with 1 after any other error.
+
+The asynq command (asynq task runall --queue NAME --state archived) and its web UI can
+retry or delete dead letters. asynq keeps the last 10,000 for 90 days. If Redis loses
+its data, enqueue the list again: closing a closed conversation is safe.
 `
 
 func main() {
-	logging.Disable() // of the Redis client; its errors come back, and are told once
+	logging.Disable() // the Redis client returns its errors too
 	p := &program{env: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
 
-// program is one run of it.
+// program is one run of the program.
 type program struct {
 	env            func(string) string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
 	redis, name string
-	// of enqueue
+	// The flags of enqueue.
 	ids  string
 	keep time.Duration
-	// of work
+	// The flags of work.
 	worker      string
 	perMinute   int
 	concurrency int
-	// of the demonstration
+	// The flag of the demo.
 	wait bool
 }
 
@@ -95,7 +94,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return 0
 	}
 	fmt.Fprintln(p.stderr, "fleet:", err)
-	if errors.Is(err, errRefused) {
+	if errors.Is(err, errCredential) {
 		return 3
 	}
 	return 1
@@ -111,25 +110,25 @@ func (p *program) command(ctx context.Context, args []string) error {
 	var run func(context.Context, *redis.Client) error
 	switch name {
 	case "":
-		flags.BoolVar(&p.wait, "wait", false, "wait the minute or two until asynq finds the tasks of the killed worker by itself")
+		flags.BoolVar(&p.wait, "wait", false, "wait a minute or two until asynq recovers the tasks of the killed worker")
 	case "enqueue":
 		run = p.enqueue
-		flags.StringVar(&p.ids, "ids", "", "enqueue the ids in `FILE`, one a line; - is standard input")
-		flags.DurationVar(&p.keep, "keep", 24*time.Hour, "remember for a `TIME` that an id is done, and do not enqueue it again")
+		flags.StringVar(&p.ids, "ids", "", "enqueue the IDs in `FILE`, one per line; - is standard input")
+		flags.DurationVar(&p.keep, "keep", 24*time.Hour, "keep finished tasks for `TIME`; until then, their IDs cannot be enqueued again")
 	case "work":
 		run = p.work
 		host, _ := os.Hostname()
-		flags.StringVar(&p.worker, "worker", fmt.Sprint(host, "-", os.Getpid()), "go by `NAME` in the results")
-		flags.IntVar(&p.perMinute, "per-minute", 20, "send at most `N` calls a minute, all workers together; tell all of them the same")
-		flags.IntVar(&p.concurrency, "concurrency", 2, "hold at most `N` tasks")
+		flags.StringVar(&p.worker, "worker", fmt.Sprint(host, "-", os.Getpid()), "record `NAME` in the results")
+		flags.IntVar(&p.perMinute, "per-minute", 20, "send at most `N` calls per minute, all workers together; must be the same for all of them")
+		flags.IntVar(&p.concurrency, "concurrency", 2, "process at most `N` tasks at once")
 	case "status":
 		run = p.status
 	default:
-		return fmt.Errorf("%.100q is no command; -help lists them", name)
+		return fmt.Errorf("unknown command %.100q; -help lists the commands", name)
 	}
 	if run != nil {
 		flags.StringVar(&p.redis, "redis", "", "the `ADDR` of Redis")
-		flags.StringVar(&p.name, "name", "", "the `NAME` of the queue and of the limits")
+		flags.StringVar(&p.name, "name", "", "the `NAME` of the queue and the rate limit")
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(p.stdout, "%s\nFlags of %s:\n", usage, strings.TrimSpace("fleet "+name))
@@ -140,7 +139,7 @@ func (p *program) command(ctx context.Context, args []string) error {
 		return fmt.Errorf("%w; -help lists the flags", err)
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("%.100q is no flag; -help lists them", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %.100q; -help lists the flags", flags.Arg(0))
 	}
 	if run == nil {
 		return p.demo(ctx)
@@ -157,17 +156,17 @@ func (p *program) command(ctx context.Context, args []string) error {
 }
 
 func (p *program) check(command string) error {
-	const want = "want 1 to 100 letters, digits and any of / . _ -"
+	const want = "want 1 to 100 letters, digits, or / . _ -"
 	if !isName(p.name) {
-		return errors.New("-name: " + want + ", the ids of the workspace and the app say")
+		return errors.New("-name: " + want + ", such as the IDs of the workspace and the app")
 	}
 	switch command {
 	case "enqueue":
 		if p.ids == "" {
-			return errors.New("-ids is missing: a file, or - for standard input")
+			return errors.New("-ids: must be a file, or - for standard input")
 		}
 		if p.keep < time.Second {
-			return fmt.Errorf("-keep: %v is less than a second", p.keep)
+			return fmt.Errorf("-keep: got %v, want at least 1s", p.keep)
 		}
 	case "work":
 		if p.env("SLACK_TOKEN") == "" {
@@ -177,10 +176,10 @@ func (p *program) check(command string) error {
 			return errors.New("-worker: " + want)
 		}
 		if p.perMinute < 1 || p.perMinute > 100_000 {
-			return fmt.Errorf("-per-minute: %d is not between 1 and 100,000", p.perMinute)
+			return fmt.Errorf("-per-minute: got %d, want 1 to 100,000", p.perMinute)
 		}
 		if p.concurrency < 1 || p.concurrency > 1000 {
-			return fmt.Errorf("-concurrency: %d is not between 1 and 1,000", p.concurrency)
+			return fmt.Errorf("-concurrency: got %d, want 1 to 1,000", p.concurrency)
 		}
 	}
 	return nil
@@ -192,22 +191,22 @@ func isName(s string) bool {
 	})
 }
 
-// connect opens the connections that asynq and the limiter share.
+// connect returns the Redis client that asynq and the limiter share.
 func (p *program) connect(ctx context.Context) (*redis.Client, error) {
 	addr := cmp.Or(p.redis, p.env("REDIS_URL"))
 	if addr == "" {
-		return nil, errors.New("neither -redis nor REDIS_URL is set")
+		return nil, errors.New("-redis or REDIS_URL must be set")
 	}
 	if !strings.Contains(addr, "://") {
 		addr = "redis://" + addr
 	}
 	opts, err := redis.ParseURL(addr)
 	if err != nil {
-		// Its text may have a part of the password.
-		return nil, errors.New("the address of Redis is neither host:port nor redis[s]://user:password@host:port/0")
+		// The text of err may contain a part of the password.
+		return nil, errors.New("the address of Redis must be host:port or redis[s]://user:password@host:port/0")
 	}
-	// What fails asynq repeats, and the limiter reports. To take the next task off
-	// the queue is not to be repeated blindly: it would take two.
+	// The Redis client must not retry: taking a task from the queue twice would take
+	// two tasks. asynq has its own retries, and the limiter reports failures.
 	opts.MaxRetries, opts.DialerRetries = -1, 1
 	rdb := redis.NewClient(opts)
 	if err := rdb.Ping(ctx).Err(); err != nil {

@@ -32,7 +32,7 @@ import (
 	"github.com/chatdm/chatdm/redislimit"
 )
 
-// asProgram makes the test binary the program itself.
+// asProgram is an environment variable that makes the test binary run main.
 const asProgram = "FLEET_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv(asProgram, "1") // for the processes that the tests start
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	_ = flag.Set("test.parallel", "20") // most of them wait; the command line has the last word
+	_ = flag.Set("test.parallel", "20") // most tests only wait; the command line overrides this
 	logging.Disable()
 	code := m.Run()
 	if shared.stop != nil {
@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// shared is the Redis of all tests; each has a queue of its own.
+// shared is the Redis of all tests. Each test has its own queue.
 var shared struct {
 	once   sync.Once
 	client *redis.Client
@@ -58,12 +58,12 @@ var shared struct {
 	err    error
 }
 
-// redisForTest starts it. Without redis-server the tests are skipped, but in CI
-// they fail.
+// redisForTest starts the shared Redis. Without redis-server, it skips the test, or
+// fails it in CI.
 func redisForTest(t *testing.T) *redis.Client {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		const text = "redis-server is not installed (on Debian: apt-get install redis-server): the fleet is not tested"
+		const text = "redis-server is not installed (on Debian: apt-get install redis-server)"
 		if os.Getenv("CI") == "true" {
 			t.Fatal(text)
 		}
@@ -76,7 +76,7 @@ func redisForTest(t *testing.T) *redis.Client {
 	return shared.client
 }
 
-// bench is a Slack with direct messages, and a queue.
+// bench is a fake Slack with direct messages, and a queue.
 type bench struct {
 	redis     *redis.Client
 	addr      string
@@ -88,7 +88,7 @@ type bench struct {
 	env       map[string]string
 }
 
-// newBench has n direct messages open, and forgets the requests.
+// newBench opens n direct messages.
 func newBench(t *testing.T, n int) *bench {
 	t.Helper()
 	b := &bench{redis: redisForTest(t), name: t.Name() + "-" + rand.Text()[:6], slack: chatdmtest.NewSlack()}
@@ -114,22 +114,22 @@ func (b *bench) run(ctx context.Context, stdin string, args ...string) (code int
 	return code, out.String(), err.String()
 }
 
-// queue runs a command on the queue of the test.
+// queue runs a command on the queue of the bench.
 func (b *bench) queue(ctx context.Context, stdin, command string, args ...string) (code int, stdout, stderr string) {
 	return b.run(ctx, stdin, append([]string{command, "-redis", b.addr, "-name", b.name}, args...)...)
 }
 
-// enqueue enqueues ids and wants a line of output.
+// enqueue enqueues IDs and checks the output.
 func (b *bench) enqueue(t *testing.T, want string, ids ...string) {
 	t.Helper()
 	code, stdout, stderr := b.queue(t.Context(), strings.Join(ids, "\n"), "enqueue", "-ids", "-")
 	if code != 0 || stdout != want+"\n" {
-		t.Fatalf("exit code %d, want %q:\n%s%s", code, want, stdout, stderr)
+		t.Fatalf("got exit code %d, want 0 and %q in:\n%s%s", code, want, stdout, stderr)
 	}
 }
 
-// work runs a worker until the function returns, and returns its exit code and
-// its log.
+// work runs a worker until the function until returns. It returns the exit code and
+// the log of the worker.
 func (b *bench) work(t *testing.T, until func(), args ...string) (code int, stderr string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -144,14 +144,14 @@ func (b *bench) work(t *testing.T, until func(), args ...string) (code int, stde
 	return code, stderr
 }
 
-// waitFor waits until it is so of the queue.
-func (b *bench) waitFor(t *testing.T, what string, so func(*asynq.QueueInfo) bool) {
+// waitFor waits until the queue meets a condition.
+func (b *bench) waitFor(t *testing.T, what string, condition func(*asynq.QueueInfo) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := poll(ctx, func() (bool, error) {
 		q, err := b.inspector.GetQueueInfo(b.name)
-		return err == nil && so(q), err
+		return err == nil && condition(q), err
 	}); err != nil {
 		q, _ := b.inspector.GetQueueInfo(b.name)
 		t.Fatalf("waiting until %s: %v; the queue is %+v", what, err, q)
@@ -161,7 +161,7 @@ func (b *bench) waitFor(t *testing.T, what string, so func(*asynq.QueueInfo) boo
 func (b *bench) drained(t *testing.T) func() {
 	return func() {
 		t.Helper()
-		b.waitFor(t, "nothing is left", func(q *asynq.QueueInfo) bool { return q.Pending+q.Scheduled+q.Retry+q.Active == 0 })
+		b.waitFor(t, "no task is left", func(q *asynq.QueueInfo) bool { return q.Pending+q.Scheduled+q.Retry+q.Active == 0 })
 	}
 }
 
@@ -183,7 +183,7 @@ func (b *bench) closes() (n int) {
 	return n
 }
 
-// mustBeClosed closes the direct messages again, which must not be needed.
+// mustBeClosed checks that all direct messages are closed.
 func (b *bench) mustBeClosed(t *testing.T) {
 	t.Helper()
 	open, err := stillOpen(t.Context(), b.client, b.ids)
@@ -192,7 +192,7 @@ func (b *bench) mustBeClosed(t *testing.T) {
 	}
 }
 
-// outcomes sums up the workers.
+// outcomes returns the number of tasks by outcome.
 func (r *report) outcomes() map[string]int {
 	sum := make(map[string]int)
 	for done, n := range r.done {
@@ -209,7 +209,7 @@ func (r *report) deadIDs() (ids []string) {
 	return ids
 }
 
-// buffer is one that several goroutines write to.
+// buffer is a buffer that is safe for concurrent use.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -227,7 +227,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// listen returns what is sent to Redis until the function is called.
+// listen records what is sent to Redis until the returned function is called.
 func listen(t *testing.T, addr string) func() string {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -242,24 +242,24 @@ func listen(t *testing.T, addr string) func() string {
 	if line, err := in.ReadString('\n'); err != nil || line != "+OK\r\n" {
 		t.Fatal(line, err)
 	}
-	var seen buffer
+	var sent buffer
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = io.Copy(&seen, in)
+		_, _ = io.Copy(&sent, in)
 	}()
 	return func() string {
 		conn.Close()
 		<-done
-		return seen.String()
+		return sent.String()
 	}
 }
 
-// tokenless checks what went to Redis, which must have had an id in it.
+// tokenless checks that id was sent to Redis, and that no token was.
 func tokenless(t *testing.T, sent, id string) {
 	t.Helper()
 	if !strings.Contains(sent, id) {
-		t.Errorf("%s was not seen on its way to Redis", id)
+		t.Errorf("%s was not sent to Redis", id)
 	}
 	for _, token := range []string{chatdmtest.BotToken, chatdmtest.UserToken, "xoxb-", "xoxp-"} {
 		if strings.Contains(sent, token) {
@@ -274,8 +274,8 @@ func TestDemo(t *testing.T) {
 	b := new(bench)
 	code, stdout, stderr := b.run(t.Context(), "")
 	for _, want := range []string{
-		"61 enqueued, 0 already known\n0 enqueued, 61 already known\n", "is killed with SIGKILL", "60 done, 1 dead letters",
-		"dead letter D0UNKNOWN: slack conversations.close: channel_not_found", "refused 0 for their rate (429), failed 1 (500)",
+		"61 enqueued, 0 already known\n0 enqueued, 61 already known\n", "is killed with SIGKILL", "60 finished, 1 dead letters",
+		"dead letter D0UNKNOWN: slack conversations.close: channel_not_found", "0 above the rate limit (429),\n1 that failed with 500",
 		"\n0 direct messages are still open.\n",
 	} {
 		if !strings.Contains(stdout, want) {
@@ -287,8 +287,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// TestOutcomes has every sort of id in one queue, and enqueues it twice before
-// and once after.
+// TestOutcomes processes every type of ID, enqueued twice before and once after.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 6)
@@ -309,14 +308,14 @@ func TestOutcomes(t *testing.T) {
 	all := append(slices.Clone(bad), b.ids...)
 	b.enqueue(t, "9 enqueued, 0 already known", all...)
 	b.enqueue(t, "0 enqueued, 9 already known", all...)
-	// A failure, a lost answer, and a server that tells everybody its secrets.
+	// A failure, a lost response, and a server that reveals the token.
 	b.slack.Fail(taskType, 3, chatdmtest.Fault{})
 	b.slack.Fail(taskType, 1, chatdmtest.Fault{Status: http.StatusServiceUnavailable})
 	b.slack.Fail(taskType, 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
 	b.slack.Fail(taskType, 1, chatdmtest.Fault{Code: "bad_" + chatdmtest.BotToken})
 	code, stderr := b.work(t, b.drained(t), "-concurrency", "1")
 	if code != 0 {
-		t.Errorf("exit code %d: %s", code, stderr)
+		t.Errorf("got exit code %d: %s", code, stderr)
 	}
 
 	r := b.report(t)
@@ -330,12 +329,12 @@ func TestOutcomes(t *testing.T) {
 	b.enqueue(t, "0 enqueued, 9 already known", all...)
 	code, stdout, _ := b.queue(t.Context(), "", "status")
 	for _, want := range []string{
-		b.name + ": 0 waiting, 0 put off, 0 under way, 6 done, 3 dead letters; 3 retries\n",
+		b.name + ": 0 waiting, 0 postponed, 0 running, 6 finished, 3 dead letters; 3 retries\n",
 		"dead letter D0UNKNOWN: slack conversations.close: channel_not_found", "dead letter C0GENERAL: slack conversations.close: method_not_supported",
 		"dead letter " + theirs.Channel.ID + ": slack conversations.close: user_does_not_own_channel",
 	} {
 		if code != 0 || !strings.Contains(stdout, want) {
-			t.Errorf("exit code %d, want %q in\n%s", code, want, stdout)
+			t.Errorf("got exit code %d, want 0 and %q in:\n%s", code, want, stdout)
 		}
 	}
 	b.mustBeClosed(t)
@@ -345,9 +344,9 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestRefused revokes the token in the middle: the worker stops, and every task
-// keeps its tries.
-func TestRefused(t *testing.T) {
+// TestCredentialRejected checks that a worker whose token is revoked stops, and that
+// no task loses a retry.
+func TestCredentialRejected(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 30)
 	b.enqueue(t, "30 enqueued, 0 already known", b.ids...)
@@ -362,41 +361,56 @@ func TestRefused(t *testing.T) {
 	}()
 	select {
 	case code := <-ended:
-		if code != 3 || !strings.Contains(stderr, "fleet: the token is refused: slack conversations.close: token_revoked") {
-			t.Errorf("exit code %d: %s", code, stderr)
+		if code != 3 || !strings.Contains(stderr, "fleet: the credential was rejected: slack conversations.close: token_revoked") {
+			t.Errorf("got exit code %d: %s", code, stderr)
 		}
 	case <-time.After(30 * time.Second):
-		t.Fatal("the worker goes on")
+		t.Fatal("the worker did not stop")
 	}
 	b.slack.ClearFaults()
 
-	// A worker whose token was never good, and one that lacks a scope.
+	// A worker with an invalid token, and one whose token lacks a scope.
 	b.env["SLACK_TOKEN"] = "xoxb-wrong"
 	if code, _, stderr := b.queue(t.Context(), "", "work"); code != 3 || !strings.Contains(stderr, "invalid_auth") || strings.Contains(stderr, "xoxb-wrong") {
-		t.Errorf("exit code %d: %s", code, stderr)
+		t.Errorf("got exit code %d: %s", code, stderr)
 	}
 	b.env["SLACK_TOKEN"] = "xoxb-narrow"
 	b.slack.AddToken(chatdmtest.Token{Value: "xoxb-narrow", User: chatdmtest.BotUser, Scopes: []string{"chat:write"}})
 	if code, _, stderr := b.queue(t.Context(), "", "work"); code != 3 || !strings.Contains(stderr, "missing_scope") {
-		t.Errorf("exit code %d: %s", code, stderr)
+		t.Errorf("got exit code %d: %s", code, stderr)
 	}
 
 	r := b.report(t)
-	if n := b.closes(); r.outcomes()[closed] != 10 || r.retries != 0 || len(r.dead) > 0 || r.queue.Pending+r.queue.Retry != 20 || n > 16 {
-		t.Errorf("after %d calls: %+v, %d retries, %+v", n, r.outcomes(), r.retries, r.queue)
+	if n := b.closes(); r.outcomes()[closed] != 10 || r.retries != 0 || len(r.dead) > 0 || r.queue.Pending+r.queue.Retry != 20 || n > 16+maxDenied {
+		t.Errorf("got %d calls, %+v, %d retries, %+v, want 10 closed and 20 tasks left", n, r.outcomes(), r.retries, r.queue)
 	}
-	if _, err := b.inspector.RunAllRetryTasks(b.name); err != nil { // not to wait for a minute
+	if _, err := b.inspector.RunAllRetryTasks(b.name); err != nil { // instead of waiting for a minute
 		t.Fatal(err)
 	}
 	b.env["SLACK_TOKEN"] = chatdmtest.BotToken
 	b.work(t, b.drained(t))
 	b.mustBeClosed(t)
 	if r := b.report(t); r.outcomes()[closed] != 30 {
-		t.Errorf("in the end %v", r.outcomes())
+		t.Errorf("got %v, want 30 closed", r.outcomes())
 	}
 }
 
-// TestRateLimited puts a refused task off for as long as Slack says.
+// TestOneDenied checks that a conversation that may not be closed neither stops the
+// worker nor blocks the other tasks.
+func TestOneDenied(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 10)
+	b.enqueue(t, "10 enqueued, 0 already known", b.ids...)
+	b.slack.Fail(taskType, 1, chatdmtest.Fault{Code: "not_permitted"})
+	code, stderr := b.work(t, func() {
+		b.waitFor(t, "one task is postponed", func(q *asynq.QueueInfo) bool { return q.Completed == 9 && q.Retry == 1 })
+	})
+	if r := b.report(t); code != 0 || r.retries != 0 || len(r.dead) > 0 {
+		t.Errorf("got exit code %d, %d retries, %d dead letters, want 0 of each: %s", code, r.retries, len(r.dead), stderr)
+	}
+}
+
+// TestRateLimited checks that a task is postponed after a 429.
 func TestRateLimited(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 12)
@@ -405,24 +419,23 @@ func TestRateLimited(t *testing.T) {
 	code, stderr := b.work(t, b.drained(t))
 	r := b.report(t)
 	if code != 0 || r.outcomes()[closed] != 12 || r.retries != 0 {
-		t.Errorf("exit code %d, %v, %d retries: %s", code, r.outcomes(), r.retries, stderr)
+		t.Errorf("got exit code %d, %v, %d retries, want 0, 12 closed, no retries: %s", code, r.outcomes(), r.retries, stderr)
 	}
-	if n := b.closes(); n < 13 || n > 14 { // two goroutines, each refused once at most
-		t.Errorf("%d calls", n)
+	if n := b.closes(); n < 13 || n > 14 { // two goroutines, each limited at most once
+		t.Errorf("got %d calls, want 13 or 14", n)
 	}
 	b.mustBeClosed(t)
 }
 
-// TestLongPause has a Slack that wants nothing to do with the app for an hour:
-// most tasks stay where they are.
+// TestLongPause checks that a worker postpones few tasks during a pause of an hour.
 func TestLongPause(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 100)
 	b.enqueue(t, "100 enqueued, 0 already known", b.ids...)
 	b.slack.Fail(taskType, 1, chatdmtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3600"}}})
 	code, stderr := b.work(t, func() {
-		b.waitFor(t, "a task is put off", func(q *asynq.QueueInfo) bool { return q.Retry > 0 })
-		time.Sleep(time.Second) // in which it could do harm
+		b.waitFor(t, "a task is postponed", func(q *asynq.QueueInfo) bool { return q.Retry > 0 })
+		time.Sleep(time.Second) // in which it might postpone more
 	})
 	tasks, err := b.inspector.ListRetryTasks(b.name)
 	if err != nil {
@@ -430,19 +443,20 @@ func TestLongPause(t *testing.T) {
 	}
 	r := b.report(t)
 	if code != 0 || len(tasks) < 1 || len(tasks) > 6 || r.retries != 0 || len(r.dead) > 0 {
-		t.Errorf("exit code %d; %d tasks are put off, %d retries, %d dead letters: %s", code, len(tasks), r.retries, len(r.dead), stderr)
+		t.Errorf("got exit code %d, %d postponed tasks, %d retries, %d dead letters: %s", code, len(tasks), r.retries, len(r.dead), stderr)
 	}
 	for _, task := range tasks {
 		if wait := time.Until(task.NextProcessAt); wait < 55*time.Minute || wait > 61*time.Minute {
-			t.Errorf("%s is put off for %v", task.ID, wait)
+			t.Errorf("%s: postponed for %v, want an hour", task.ID, wait)
 		}
 	}
 	if n := b.closes(); n > 2 {
-		t.Errorf("%d calls", n)
+		t.Errorf("got %d calls, want at most 2", n)
 	}
 }
 
-// TestPastDeadline has a task whose turn comes after its time is up.
+// TestPastDeadline checks that a task is postponed if its slot comes after its
+// deadline.
 func TestPastDeadline(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 1)
@@ -456,17 +470,17 @@ func TestPastDeadline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.work(t, func() { b.waitFor(t, "it is put off", func(q *asynq.QueueInfo) bool { return q.Retry > 0 }) })
+	b.work(t, func() { b.waitFor(t, "it is postponed", func(q *asynq.QueueInfo) bool { return q.Retry > 0 }) })
 	task, err := b.inspector.GetTaskInfo(b.name, b.ids[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	if wait := time.Until(task.NextProcessAt); task.Retried != 0 || wait < 20*time.Second || wait > 40*time.Second || b.closes() > 0 {
-		t.Errorf("put off for %v after %d tries and %d calls: %s", wait, task.Retried, b.closes(), task.LastErr)
+		t.Errorf("postponed for %v after %d retries and %d calls: %s", wait, task.Retried, b.closes(), task.LastErr)
 	}
 }
 
-// TestStopped sends SIGTERM to a worker that waits for an answer and for a turn.
+// TestStopped sends SIGTERM to a worker that waits for a response and for a slot.
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 5)
@@ -507,27 +521,27 @@ func TestBadInput(t *testing.T) {
 		want string
 		args []string
 	}{
-		{`"sweep" is no command`, []string{"sweep"}},
+		{`unknown command "sweep"`, []string{"sweep"}},
 		{"-nonsense", []string{"work", "-nonsense"}},
-		{`"D1" is no flag`, []string{"enqueue", "-ids", "-", "D1"}},
+		{`unexpected argument "D1"`, []string{"enqueue", "-ids", "-", "D1"}},
 		{"-name: want", []string{"status", "-redis", b.addr}},
 		{"-name: want", []string{"status", "-redis", b.addr, "-name", "a{b}"}},
-		{"neither -redis nor REDIS_URL", []string{"status", "-name", "a"}},
+		{"-redis or REDIS_URL must be set", []string{"status", "-name", "a"}},
 		{"the address of Redis", []string{"status", "-name", "a", "-redis", "redis://u:s3cret#@127.0.0.1:1"}},
 		{"redis at 127.0.0.1:1: ", []string{"status", "-name", "a", "-redis", "redis://u:s3cret@127.0.0.1:1/0"}},
-		{"there is no queue for Nobody", []string{"status", "-redis", b.addr, "-name", "Nobody"}},
-		{"-ids is missing", at("enqueue")},
-		{"-keep: 1ms", at("enqueue", "-ids", "-", "-keep", "1ms")},
+		{"there is no queue Nobody", []string{"status", "-redis", b.addr, "-name", "Nobody"}},
+		{"-ids: must be", at("enqueue")},
+		{"-keep: got 1ms", at("enqueue", "-ids", "-", "-keep", "1ms")},
 		{"-ids: open ", at("enqueue", "-ids", dir+"/none")},
-		{"-ids: holds no id", at("enqueue", "-ids", "-")},
-		{`line 2: "D 1" is no id`, at("enqueue", "-ids", write("bad", "D000000001\nD 1"))},
-		{"-per-minute: 0", at("work", "-per-minute", "0")},
+		{"-ids: contains no ID", at("enqueue", "-ids", "-")},
+		{`line 2: "D 1" is not`, at("enqueue", "-ids", write("bad", "D000000001\nD 1"))},
+		{"-per-minute: got 0", at("work", "-per-minute", "0")},
 		{"-worker: want", at("work", "-worker", "a b")},
-		{"-concurrency: 0", at("work", "-concurrency", "0")},
+		{"-concurrency: got 0", at("work", "-concurrency", "0")},
 	} {
 		code, stdout, stderr := b.run(t.Context(), "", tt.args...)
 		if code != 1 || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 || stdout != "" || strings.Contains(stderr, "s3cret") {
-			t.Errorf("%q: exit code %d, want 1 and one line with %q:\n%s%s", tt.args, code, tt.want, stdout, stderr)
+			t.Errorf("%q: got exit code %d, want 1 and one line with %q in:\n%s%s", tt.args, code, tt.want, stdout, stderr)
 		}
 	}
 	b.env["SLACK_API_URL"] = "slack.com"
@@ -542,7 +556,8 @@ func TestBadInput(t *testing.T) {
 		t.Errorf("%d %s", code, stdout)
 	}
 
-	// What editors and people leave in a file, with the address in the environment.
+	// A file with a byte order mark, comments, and a duplicate. The address is in the
+	// environment.
 	b.env["REDIS_URL"] = "redis://" + b.addr + "/0"
 	code, stdout, stderr := b.run(t.Context(), "", "enqueue", "-name", b.name, "-ids", write("good", "\ufeffD1 # one\r\n\r\n# two\nD2\nD1\n"))
 	if code != 0 || stdout != "2 enqueued, 0 already known\n" {
@@ -558,9 +573,9 @@ func TestWithoutRedis(t *testing.T) {
 	}
 }
 
-// TestDelays tells what is tried again when.
+// TestDelays checks when a failed task is delivered again.
 func TestDelays(t *testing.T) {
-	refusal := &chatdm.Error{Kind: chatdm.KindRateLimited, RetryAfter: 42 * time.Second}
+	limited := &chatdm.Error{Kind: chatdm.KindRateLimited, RetryAfter: 42 * time.Second}
 	vague := &chatdm.Error{Kind: chatdm.KindRateLimited}
 	token := &chatdm.Error{Kind: chatdm.KindUnauthenticated}
 	down := &chatdm.Error{Kind: chatdm.KindUnavailable, Err: redislimit.ErrUnavailable}
@@ -570,16 +585,16 @@ func TestDelays(t *testing.T) {
 		failure     bool
 		least, most time.Duration
 	}{
-		{refusal, 3, false, 42 * time.Second, 42 * time.Second},
+		{limited, 3, false, 42 * time.Second, 42 * time.Second},
 		{vague, 3, false, time.Second, time.Second},
 		{token, 0, false, time.Minute, time.Minute},
 		{down, 0, true, time.Second, 3 * time.Second},
 		{asynq.ErrLeaseExpired, 0, true, time.Second, 3 * time.Second},
 		{down, 10, true, 10_000 * time.Second, 11_000 * time.Second},
-		{fmt.Errorf("as asynq may wrap it: %w", refusal), 0, false, 42 * time.Second, 42 * time.Second},
+		{fmt.Errorf("as asynq may wrap it: %w", limited), 0, false, 42 * time.Second, 42 * time.Second},
 	} {
 		if d := retryDelay(tt.n, tt.err, nil); isFailure(tt.err) != tt.failure || d < tt.least || d > tt.most {
-			t.Errorf("%v after %d tries: failure %v, again after %v", tt.err, tt.n, isFailure(tt.err), d)
+			t.Errorf("%v after %d failures: got failure %v, delay %v", tt.err, tt.n, isFailure(tt.err), d)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 func (p *program) status(_ context.Context, rdb *redis.Client) error {
 	r, err := read(asynq.NewInspectorFromRedisClient(rdb), p.name)
 	if errors.Is(err, asynq.ErrQueueNotFound) {
-		return fmt.Errorf("there is no queue for %s: nothing was enqueued, or Redis has lost it", p.name)
+		return fmt.Errorf("there is no queue %s: nothing was enqueued, or Redis lost its data", p.name)
 	}
 	if err == nil {
 		r.print(p.stdout)
@@ -26,8 +26,8 @@ func (p *program) status(_ context.Context, rdb *redis.Client) error {
 	return err
 }
 
-// report is what has become of the tasks of a queue. A task that changes its
-// state while it is made may be missing, or be there twice.
+// report is the state of the tasks of a queue. It may miss a task that changes its
+// state in the meantime, or count it twice.
 type report struct {
 	queue   *asynq.QueueInfo
 	done    map[result]int
@@ -67,26 +67,26 @@ func (r *report) add(task *asynq.TaskInfo) {
 	case asynq.TaskStateCompleted:
 		var done result
 		if err := json.Unmarshal(task.Result, &done); err != nil {
-			done = result{Outcome: "done by another program"}
+			done = result{Outcome: "finished by another program"}
 		}
 		r.done[done]++
 	}
 }
 
-// shown is how many dead letters are printed.
-const shown = 20
+// maxShown limits the dead letters that print prints.
+const maxShown = 20
 
 func (r *report) print(out io.Writer) {
 	q := r.queue
-	fmt.Fprintf(out, "%s: %d waiting, %d put off, %d under way, %d done, %d dead letters; %d retries\n",
+	fmt.Fprintf(out, "%s: %d waiting, %d postponed, %d running, %d finished, %d dead letters; %d retries\n",
 		q.Queue, q.Pending, q.Retry, q.Active, q.Completed, q.Archived, r.retries)
 	for _, done := range slices.SortedFunc(maps.Keys(r.done), func(a, b result) int {
 		return cmp.Or(cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.Outcome, b.Outcome))
 	}) {
-		fmt.Fprintf(out, "%6d  %s, says %s\n", r.done[done], done.Outcome, done.Worker)
+		fmt.Fprintf(out, "%6d  %s by worker %s\n", r.done[done], done.Outcome, done.Worker)
 	}
 	for i, task := range r.dead {
-		if i == shown {
+		if i == maxShown {
 			fmt.Fprintf(out, "… and %d more\n", len(r.dead)-i)
 			break
 		}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,41 +21,45 @@ import (
 	"github.com/chatdm/chatdm/redislimit"
 )
 
-// closeKey is what limiters know conversations.close by.
+// closeKey is the limiter key of conversations.close.
 const closeKey = "slack.conversations.close"
 
-// The outcomes of a task that is done.
+// The outcomes of finished tasks.
 const (
 	closed        = "closed"
 	alreadyClosed = "already closed"
-	// It was closed already, and an earlier delivery had failed, which may have
-	// closed it. (Where a call has more than one attempt, Meta.LostAnswers says that
-	// of those.) A delivery that was given back when its worker stopped does not
-	// count: after one, "already closed" may be the fleet's own doing.
-	closedEarlier = "closed by an earlier try"
+	// The conversation was closed already, and an earlier delivery that failed may
+	// have closed it. A delivery that a stopping worker returned to the queue does not
+	// count as failed, so "already closed" may hide a close by the fleet.
+	closedEarlier = "closed by an earlier attempt"
 )
 
-// result is what a worker writes to a task that is done.
+// result is what a worker stores with a finished task.
 type result struct {
 	Outcome string `json:"outcome"`
 	Worker  string `json:"worker"`
 }
 
-// errRefused stops a worker.
-var errRefused = errors.New("the token is refused")
+// errCredential stops a worker.
+var errCredential = errors.New("the credential was rejected")
 
-// worker closes the conversations of the tasks that asynq gives it.
+// maxDenied is how many calls in a row may be denied a permission. A permission may
+// concern only one conversation; if all calls are denied, the worker stops.
+const maxDenied = 5
+
+// worker processes tasks.
 type worker struct {
 	name   string
 	client *chatdm.Client
 	log    *slog.Logger
 	stop   context.CancelCauseFunc
+	denied atomic.Int64 // calls in a row
 }
 
 func (p *program) work(parent context.Context, rdb *redis.Client) error {
-	signals, ignore := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
-	defer ignore()
-	context.AfterFunc(signals, ignore) // so that the second signal ends the process
+	signals, unregister := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	defer unregister()
+	context.AfterFunc(signals, unregister) // a second signal ends the process
 	ctx, stop := context.WithCancelCause(signals)
 	defer stop(nil)
 
@@ -66,7 +71,7 @@ func (p *program) work(parent context.Context, rdb *redis.Client) error {
 	client, err := chatdm.NewClient(p.env("SLACK_TOKEN"),
 		chatdm.WithBaseURL(cmp.Or(p.env("SLACK_API_URL"), "https://slack.com/api")), chatdm.WithLimiter(limiter),
 		chatdm.WithUserAgent("fleet/"+p.worker), chatdm.WithTimeout(15*time.Second),
-		// The tries are asynq's. A pause is waited out where the task has the time.
+		// asynq does the retries. A call waits for a pause if the task has the time.
 		chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1, MaxRetryAfter: taskTimeout}))
 	if err != nil {
 		return err
@@ -76,14 +81,13 @@ func (p *program) work(parent context.Context, rdb *redis.Client) error {
 	mux.HandleFunc(taskType, w.close)
 	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Queues: map[string]int{p.name: 1},
-		// The pace is that of all workers together, and more tasks at once do not
-		// quicken it: they wait for their turn. Two let it pass no turn while an
-		// answer is slow.
+		// The rate limit sets the pace, so more tasks at once would not speed it up.
+		// With two, a worker misses no slot while it waits for a response.
 		Concurrency:              p.concurrency,
 		DelayedTaskCheckInterval: time.Second,
 		IsFailure:                isFailure,
 		RetryDelayFunc:           retryDelay,
-		ErrorHandler:             asynq.ErrorHandlerFunc(w.failed),
+		ErrorHandler:             asynq.ErrorHandlerFunc(w.logFailure),
 		Logger:                   asynqLog{log},
 		LogLevel:                 asynq.WarnLevel,
 	})
@@ -93,55 +97,66 @@ func (p *program) work(parent context.Context, rdb *redis.Client) error {
 	log.Info("working", "queue", p.name, "per_minute", p.perMinute)
 	<-ctx.Done()
 	log.Info("stopping")
-	server.Shutdown() // what is not done in eight seconds goes back into the queue
-	if err := context.Cause(ctx); errors.Is(err, errRefused) {
+	server.Shutdown() // tasks that take longer than eight seconds return to the queue
+	if err := context.Cause(ctx); errors.Is(err, errCredential) {
 		return err
 	}
 	return nil
 }
 
-// close handles one delivery of a task.
+// close processes one delivery of a task. If it returns an error, asynq delivers
+// the task again, unless the error is asynq.SkipRetry.
 func (w *worker) close(ctx context.Context, t *asynq.Task) error {
 	var task closeTask
 	if err := json.Unmarshal(t.Payload(), &task); err != nil {
-		return fmt.Errorf("the payload: %w: %w", err, asynq.SkipRetry)
+		return fmt.Errorf("invalid payload: %w: %w", err, asynq.SkipRetry)
 	}
 	res, err := w.client.Conversations.Close(ctx, task.Channel)
+	if !errors.Is(err, chatdm.KindPermissionDenied) {
+		w.denied.Store(0)
+	}
 	switch {
 	case err == nil:
-	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindInvalidRequest),
-		errors.Is(err, chatdm.ErrUserDoesNotOwnChannel), errors.Is(err, chatdm.ErrMethodNotSupportedForChannelType),
-		errors.Is(err, chatdm.ErrAccessDenied), errors.Is(err, chatdm.ErrNotPermitted):
-		return fmt.Errorf("%w: %w", err, asynq.SkipRetry) // this conversation only
-	case refused(err):
-		w.stop(fmt.Errorf("%w: %w", errRefused, err))
-		hold(ctx, 2*time.Second) // not to take another task before asynq has stopped
-		return err
+		return w.finish(ctx, t, res)
+	case errors.Is(err, chatdm.ErrEffectUnknown):
+		return err // closing twice is safe, so the next delivery finds out
+	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable), errors.Is(err, chatdm.KindInvalidRequest):
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry) // a retry would not help
 	case errors.Is(err, chatdm.KindRateLimited):
-		// Were it given back at once, so would be the next, and a long pause would
-		// send the worker through the whole queue.
+		// Hold the task for a while. Otherwise the worker would take and postpone the
+		// whole queue during a long pause.
 		hold(ctx, min(rateDelay(err), 5*time.Second))
+		return err
+	case errors.Is(err, chatdm.KindUnauthenticated),
+		errors.Is(err, chatdm.KindPermissionDenied) && w.denied.Add(1) >= maxDenied:
+		w.stop(fmt.Errorf("%w: %w", errCredential, err))
+		hold(ctx, 2*time.Second) // take no other task before asynq has stopped
 		return err
 	default:
 		return err
 	}
-	done := result{Outcome: closed, Worker: w.name}
-	if res.AlreadyClosed {
-		done.Outcome = alreadyClosed
-		if tries, _ := asynq.GetRetryCount(ctx); tries > 0 {
-			done.Outcome = closedEarlier
-		}
-	}
-	text, err := json.Marshal(done)
-	if err == nil {
-		_, err = t.ResultWriter().Write(text)
-	}
-	return err // which has the task delivered once more, and no harm done
 }
 
-// hold keeps a task for some time before it is given back.
+// finish stores the result of a task.
+func (w *worker) finish(ctx context.Context, t *asynq.Task, res *chatdm.CloseResult) error {
+	outcome := closed
+	if res.AlreadyClosed {
+		outcome = alreadyClosed
+		if failures, _ := asynq.GetRetryCount(ctx); failures > 0 {
+			outcome = closedEarlier
+		}
+	}
+	text, err := json.Marshal(result{outcome, w.name})
+	if err != nil {
+		return err
+	}
+	_, err = t.ResultWriter().Write(text)
+	return err
+}
+
+// hold keeps a task for a while.
 func hold(ctx context.Context, d time.Duration) {
-	if deadline, ok := ctx.Deadline(); ok { // past which it would count as a failure
+	if deadline, ok := ctx.Deadline(); ok { // after it, the delivery would count as failed
 		d = min(d, time.Until(deadline)/2)
 	}
 	select {
@@ -150,51 +165,52 @@ func hold(ctx context.Context, d time.Duration) {
 	}
 }
 
-// refused tells of the errors that another task will meet as well, as they are
-// about the token: what is about one conversation has been sorted out before.
-func refused(err error) bool {
+// credentialRejected reports whether err concerns the token of the worker and
+// perhaps not the task.
+func credentialRejected(err error) bool {
 	return errors.Is(err, chatdm.KindUnauthenticated) || errors.Is(err, chatdm.KindPermissionDenied)
 }
 
-// isFailure says what counts as a try. After the last one asynq archives what
-// comes back, whether it counts or not.
+// isFailure reports whether a delivery counts as a retry. asynq archives a task
+// that has none left, even if err does not count.
 func isFailure(err error) bool {
-	return !refused(err) && !errors.Is(err, chatdm.KindRateLimited)
+	return !credentialRejected(err) && !errors.Is(err, chatdm.KindRateLimited)
 }
 
-// retryDelay says when a task is delivered again that has failed n times before.
+// retryDelay returns the time until the next delivery of a task that has failed n
+// times before.
 func retryDelay(n int, err error, t *asynq.Task) time.Duration {
 	switch {
-	case refused(err):
-		// Another worker may have a better token. Should it be this conversation
-		// after all that is not permitted, the others come first.
+	case credentialRejected(err):
+		// Another worker may have a better token. If the problem is this conversation,
+		// the other tasks come first.
 		return time.Minute
 	case errors.Is(err, chatdm.KindRateLimited):
 		return rateDelay(err)
 	case n == 0:
-		// Most of what fails once, a lost connection or a killed worker, does not
-		// fail again. asynq would wait for a quarter of a minute at least.
+		// Most causes of a first failure, such as a lost connection or a killed worker,
+		// are gone quickly. asynq would wait at least 15 seconds.
 		return time.Second + rand.N(2*time.Second)
 	}
 	return asynq.DefaultRetryDelayFunc(n, err, t)
 }
 
-// rateDelay is how long a refusal lasts.
+// rateDelay returns how long Slack asked to wait, or a second if it did not say.
 func rateDelay(err error) time.Duration {
-	if e, ok := errors.AsType[*chatdm.Error](err); ok && e.RetryAfter > time.Second {
-		return e.RetryAfter
+	if e, ok := errors.AsType[*chatdm.Error](err); ok {
+		return max(e.RetryAfter, time.Second)
 	}
-	return time.Second // it did not say
+	return time.Second
 }
 
-// failed logs a delivery that failed.
-func (w *worker) failed(ctx context.Context, _ *asynq.Task, err error) {
+// logFailure logs a delivery that failed.
+func (w *worker) logFailure(ctx context.Context, _ *asynq.Task, err error) {
 	id, _ := asynq.GetTaskID(ctx)
-	tries, _ := asynq.GetRetryCount(ctx)
-	w.log.Warn("delivery failed", "channel", id, "failed_before", tries, "error", err.Error())
+	failures, _ := asynq.GetRetryCount(ctx)
+	w.log.Warn("delivery failed", "channel", id, "failed_before", failures, "error", err.Error())
 }
 
-// asynqLog takes asynq's own log, which names tasks and queues.
+// asynqLog adapts a slog.Logger to asynq's interface.
 type asynqLog struct{ *slog.Logger }
 
 func (l asynqLog) Debug(args ...any) { l.Logger.Debug(fmt.Sprint(args...)) }

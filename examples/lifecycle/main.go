@@ -1,12 +1,11 @@
-// Lifecycle goes through the life of a direct message on real HTTP: it opens
-// one, opens it again, lists it, closes it and closes it again, and shows what
-// an error, a retired method and a rate limit look like. For each step it
-// prints what was sent, what came back, and what the client made of it.
+// Lifecycle takes a direct message through its life. It opens one, opens it again,
+// lists it, closes it, and closes it again. Then it shows an error, a retired
+// method, and a rate limit. For each step, it prints the requests, the responses,
+// and the result of the call.
 //
-// Without settings it runs against a Slack of its own. With SLACK_TOKEN and
-// SLACK_USER (the id of a person to open a direct message with) it does the
-// harmless part against slack.com, and leaves the direct message as it was;
-// SLACK_API_URL names another root of the API, https://slack-gov.com/api say.
+// Without configuration, it runs on a fake Slack. With SLACK_TOKEN and SLACK_USER
+// (the ID of a person), it runs only the harmless steps on slack.com, and leaves the
+// direct message as it was. SLACK_API_URL replaces https://slack.com/api.
 package main
 
 import (
@@ -32,19 +31,19 @@ func main() {
 	}
 }
 
-// run chooses between the Slack of its own and a real one.
+// run chooses between the fake Slack and a real one.
 func run(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
 	if len(args) > 0 {
-		return fmt.Errorf("takes no arguments, got %q; its settings are SLACK_TOKEN and SLACK_USER", args[0])
+		return fmt.Errorf("got argument %q, want none; set SLACK_TOKEN and SLACK_USER instead", args[0])
 	}
 	token, user := env("SLACK_TOKEN"), env("SLACK_USER")
 	switch {
 	case token == "" && user == "":
-		return embedded(ctx, out)
+		return fake(ctx, out)
 	case token == "":
 		return errors.New("SLACK_USER is set, but SLACK_TOKEN is not")
 	case user == "":
-		return errors.New("SLACK_TOKEN is set, but SLACK_USER, the id of a person to open a direct message with, is not")
+		return errors.New("SLACK_TOKEN is set, but SLACK_USER, the ID of a person to open a direct message with, is not")
 	}
 	var opts []chatdm.Option
 	if root := env("SLACK_API_URL"); root != "" {
@@ -57,11 +56,11 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 	return d.harmless(ctx, user)
 }
 
-// embedded runs every step against a Slack in this process.
-func embedded(ctx context.Context, out io.Writer) error {
+// fake runs all steps on a fake Slack.
+func fake(ctx context.Context, out io.Writer) error {
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
-	fmt.Fprintf(out, "A Slack of our own listens on %s.\n", slack.URL)
+	fmt.Fprintf(out, "A fake Slack listens on %s.\n", slack.URL)
 	d, err := newDemo(chatdmtest.BotToken, out, chatdm.WithBaseURL(slack.URL))
 	if err != nil {
 		return err
@@ -72,10 +71,10 @@ func embedded(ctx context.Context, out io.Writer) error {
 
 	d.Step("Open a direct message with someone whose account is deactivated")
 	_, err = d.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.DisabledUser}})
-	if !errors.Is(err, chatdm.ErrUserDisabled) {
-		return fmt.Errorf("expected user_disabled, got %w", err)
+	if !errors.Is(err, chatdm.KindUnreachable) {
+		return fmt.Errorf("got %w, want chatdm.KindUnreachable", err)
 	}
-	d.Say("errors.Is(err, chatdm.ErrUserDisabled): %v", err)
+	d.Say("errors.Is(err, chatdm.KindUnreachable): %v", err)
 
 	slack.RetireIM(true)
 	d.Step("Call im.open, which Slack has retired")
@@ -83,9 +82,9 @@ func embedded(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	d.Say("%s answered instead, for channel %s, after %d requests in all.", opened.Meta.Method, opened.Channel.ID, opened.Meta.Attempts)
+	d.Say("The client called %s instead: channel %s, %d requests in total.", opened.Meta.Method, opened.Channel.ID, opened.Meta.Attempts)
 
-	d.Step("Run into the rate limit: one close in two seconds is allowed")
+	d.Step("Exceed the rate limit, which is one close in two seconds")
 	slack.Limit("conversations.close", 1, 2*time.Second)
 	for range 2 {
 		start := time.Now()
@@ -98,7 +97,7 @@ func embedded(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// demo is a client whose traffic is shown.
+// demo is a client whose requests and responses are printed.
 type demo struct {
 	*show.Show
 	client *chatdm.Client
@@ -111,8 +110,8 @@ func newDemo(token string, out io.Writer, opts ...chatdm.Option) (*demo, error) 
 	return d, err
 }
 
-// harmless are the steps that do nobody any harm. If the direct message was
-// open before, it is open again in the end.
+// harmless runs the steps that are safe on a real Slack. If the direct message was
+// open before, it is open again afterwards.
 func (d *demo) harmless(ctx context.Context, user string) error {
 	d.Step("Open the direct message with " + user)
 	params := chatdm.ConversationsOpenParams{Users: []string{user}, ReturnIM: true}
@@ -138,11 +137,11 @@ func (d *demo) harmless(ctx context.Context, user string) error {
 		}
 		if found = listed.ID == channel; found {
 			d.Say("Found %s with %s.", listed.ID, listed.User)
-			break // which asks for no further page
+			break // fetches no more pages
 		}
 	}
 	if !found {
-		return fmt.Errorf("the channel %s is not in the list", channel)
+		return fmt.Errorf("channel %s is not in the list", channel)
 	}
 
 	for _, title := range []string{"Close it", "Close it again"} {
@@ -155,7 +154,7 @@ func (d *demo) harmless(ctx context.Context, user string) error {
 	}
 
 	if first.AlreadyOpen {
-		d.Step("Leave it open, as it was")
+		d.Step("Open it again, as it was before")
 		if _, err := d.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Channel: channel}); err != nil {
 			return err
 		}

@@ -12,19 +12,19 @@ func env(settings map[string]string) func(string) string {
 	return func(name string) string { return settings[name] }
 }
 
-func TestEmbedded(t *testing.T) {
+func TestFake(t *testing.T) {
 	var out strings.Builder
 	if err := run(t.Context(), nil, env(nil), &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"A Slack of our own listens on http://127.0.0.1:",
+		"A fake Slack listens on http://127.0.0.1:",
 		"> POST /api/conversations.open  return_im=true&users=U0ALICE01\n",
 		`{"ok":true,"no_op":true,"already_open":true,"channel":{"id":"D000000001"}}`,
 		"Found D000000001 with U0ALICE01.",
 		`{"ok":true,"no_op":true,"already_closed":true}`,
 		"user_disabled: the user's account is deactivated",
-		"conversations.open answered instead, for channel D000000002, after 2 requests in all.",
+		"The client called conversations.open instead: channel D000000002, 2 requests in total.",
 		"429 Too Many Requests, Retry-After: 2\n",
 		"Already closed: true. Attempts: 2, in 2s.",
 	} {
@@ -37,8 +37,8 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-// TestReal runs what would run against slack.com, and finds the direct message
-// as it was before.
+// TestReal runs the steps for slack.com, and checks that the direct message is as it
+// was before.
 func TestReal(t *testing.T) {
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
@@ -49,8 +49,8 @@ func TestReal(t *testing.T) {
 	if err := run(t.Context(), nil, env(settings), &out); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(out.String(), "as it was") {
-		t.Errorf("what was closed before was opened:\n%s", out.String())
+	if strings.Contains(out.String(), "as it was before") {
+		t.Errorf("a closed direct message was opened:\n%s", out.String())
 	}
 
 	client, err := chatdm.NewClient(chatdmtest.UserToken, chatdm.WithBaseURL(slack.URL))
@@ -66,16 +66,16 @@ func TestReal(t *testing.T) {
 		t.Fatal(err)
 	}
 	if res, err := client.Conversations.Open(t.Context(), carol); err != nil || !res.AlreadyOpen {
-		t.Errorf("what was open before was left closed: %+v, %v", res, err)
+		t.Errorf("an open direct message was left closed: %+v, %v", res, err)
 	}
 
 	settings["SLACK_USER"] = chatdmtest.DisabledUser
 	if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), "user_disabled") {
-		t.Errorf("a disabled user: %v", err)
+		t.Errorf("disabled user: got %v, want user_disabled", err)
 	}
 	settings["SLACK_TOKEN"] = "xoxb-wrong"
 	if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), "invalid_auth") {
-		t.Errorf("a wrong token: %v", err)
+		t.Errorf("wrong token: got %v, want invalid_auth", err)
 	}
 }
 
@@ -85,18 +85,18 @@ func TestSettings(t *testing.T) {
 		settings map[string]string
 		want     string
 	}{
-		{[]string{"--help"}, nil, "takes no arguments"},
+		{[]string{"--help"}, nil, "got argument"},
 		{nil, map[string]string{"SLACK_TOKEN": "xoxb-1"}, "SLACK_USER"},
 		{nil, map[string]string{"SLACK_USER": "U1"}, "SLACK_TOKEN"},
-		{nil, map[string]string{"SLACK_TOKEN": "xoxb 1", "SLACK_USER": "U1"}, "token: holds white space"},
+		{nil, map[string]string{"SLACK_TOKEN": "xoxb 1", "SLACK_USER": "U1"}, "token"},
 		{nil, map[string]string{"SLACK_TOKEN": "xoxb-1", "SLACK_USER": "U1", "SLACK_API_URL": "slack.com"}, "WithBaseURL"},
-		{nil, map[string]string{"SLACK_TOKEN": "xoxb-1", "SLACK_USER": "U 1", "SLACK_API_URL": "http://127.0.0.1:1"}, "users[0]"},
+		{nil, map[string]string{"SLACK_TOKEN": "xoxb-1", "SLACK_USER": "U 1", "SLACK_API_URL": "http://127.0.0.1:1"}, "users"},
 	}
 	for _, tt := range tests {
 		var out strings.Builder
 		err := run(t.Context(), tt.args, env(tt.settings), &out)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%v %v: %v, want one line with %q", tt.args, tt.settings, err, tt.want)
+			t.Errorf("%v %v: got %v, want one line with %q", tt.args, tt.settings, err, tt.want)
 		}
 	}
 }

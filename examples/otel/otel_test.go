@@ -1,5 +1,5 @@
-// Package otel_test shows OpenTelemetry under the client: a span for each
-// attempt, below the caller's own.
+// Package otel_test shows how to trace a client with OpenTelemetry. Each attempt
+// gets a span, which is a child of the caller's span.
 package otel_test
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// newClient returns a client whose attempts are spans.
+// newClient returns a client that records a span for each attempt.
 func newClient(root, token string, provider *trace.TracerProvider) (*chatdm.Client, error) {
 	pool := http.DefaultTransport.(*http.Transport).Clone()
-	pool.MaxIdleConnsPerHost = 64 // net/http keeps 2
+	pool.MaxIdleConnsPerHost = 64 // the default is 2
 	transport := otelhttp.NewTransport(pool,
 		otelhttp.WithTracerProvider(provider),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
@@ -32,7 +32,7 @@ func newClient(root, token string, provider *trace.TracerProvider) (*chatdm.Clie
 func Example() {
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
-	spans := tracetest.NewInMemoryExporter() // in place of an exporter to a collector
+	spans := tracetest.NewInMemoryExporter() // replaces an exporter to a collector
 	provider := trace.NewTracerProvider(trace.WithSyncer(spans))
 	client, err := newClient(slack.URL, chatdmtest.BotToken, provider)
 	if err != nil {
@@ -64,7 +64,8 @@ func Example() {
 	// greet, part of a greeting: false
 }
 
-// TestNoSecretInSpans: the token is in a header, which otelhttp does not record.
+// TestNoSecretInSpans checks that no span contains the token. It is in a header,
+// which otelhttp does not record.
 func TestNoSecretInSpans(t *testing.T) {
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
@@ -77,6 +78,6 @@ func TestNoSecretInSpans(t *testing.T) {
 	_, _ = client.Conversations.Close(t.Context(), "D404")
 	all := spans.GetSpans()
 	if text := fmt.Sprintf("%+v", all); len(all) != 2 || strings.Contains(text, chatdmtest.BotToken) {
-		t.Errorf("%d spans, and they hold: %s", len(all), text)
+		t.Errorf("got %d spans, want 2 without the token: %s", len(all), text)
 	}
 }

@@ -1,13 +1,12 @@
-// Rocketchat goes through the life of a direct message on Rocket.Chat: it
-// creates one, opens it, closes it and closes it again, deletes it and deletes
-// it again, and prints what was sent, what came back, and what the client made
-// of it.
+// Rocketchat takes a direct message on Rocket.Chat through its life. It creates one,
+// opens it, closes it twice, and deletes it twice. For each step, it prints the
+// requests, the responses, and the result of the call.
 //
-// Without settings it runs against a server of its own. With ROCKETCHAT_URL,
-// ROCKETCHAT_USER_ID and ROCKETCHAT_AUTH_TOKEN it runs against a real one, with
-// the direct message between that user and rocket.cat, the bot that every server
-// has, or the user named by ROCKETCHAT_USERNAME. Mind that it is deleted in the
-// end with all that is in it, for which the user needs the permission delete-d.
+// Without configuration, it runs on a fake server. With ROCKETCHAT_URL,
+// ROCKETCHAT_USER_ID, and ROCKETCHAT_AUTH_TOKEN, it runs on a real one, where it
+// uses the direct message between that user and ROCKETCHAT_USERNAME (by default
+// rocket.cat, the bot that every server has). It deletes that direct message with
+// all its content, for which the user needs the permission delete-d.
 package main
 
 import (
@@ -36,10 +35,10 @@ func main() {
 
 var settings = []string{"ROCKETCHAT_URL", "ROCKETCHAT_USER_ID", "ROCKETCHAT_AUTH_TOKEN"}
 
-// run chooses between the server of its own and a real one.
+// run chooses between a fake server and a real one.
 func run(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
 	if len(args) > 0 {
-		return fmt.Errorf("takes no arguments, got %q; its settings are %v", args[0], settings)
+		return fmt.Errorf("got argument %q, want none; set %v instead", args[0], settings)
 	}
 	var set, missing string
 	for _, name := range settings {
@@ -53,19 +52,20 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 	case set == "":
 		server := chatdmtest.NewRocketChat()
 		defer server.Close()
-		fmt.Fprintf(out, "A Rocket.Chat of our own listens on %s.\n", server.URL)
-		return life(ctx, server.URL, rocketchat.Credentials{
+		fmt.Fprintf(out, "A fake Rocket.Chat listens on %s.\n", server.URL)
+		return lifecycle(ctx, server.URL, rocketchat.Credentials{
 			UserID: chatdmtest.RocketChatAdminID, AuthToken: chatdmtest.RocketChatAdminToken,
 		}, "alice", out)
 	case missing != "":
 		return fmt.Errorf("%s is set, but %s is not", set, missing)
 	}
-	return life(ctx, env("ROCKETCHAT_URL"), rocketchat.Credentials{
+	return lifecycle(ctx, env("ROCKETCHAT_URL"), rocketchat.Credentials{
 		UserID: env("ROCKETCHAT_USER_ID"), AuthToken: env("ROCKETCHAT_AUTH_TOKEN"),
 	}, cmp.Or(env("ROCKETCHAT_USERNAME"), "rocket.cat"), out)
 }
 
-func life(ctx context.Context, url string, creds rocketchat.Credentials, username string, out io.Writer) error {
+// lifecycle creates, opens, closes, and deletes a direct message.
+func lifecycle(ctx context.Context, url string, creds rocketchat.Credentials, username string, out io.Writer) error {
 	show := show.New(out)
 	client, err := rocketchat.NewClient(url, creds, chatdm.WithHTTPClient(show.HTTPClient()))
 	if err != nil {
@@ -78,13 +78,13 @@ func life(ctx context.Context, url string, creds rocketchat.Credentials, usernam
 		return err
 	}
 	room := created.Room.ID
-	show.Say("Room %s of %v.", room, created.Room.Usernames)
+	show.Say("Room %s with %v.", room, created.Room.Usernames)
 
 	show.Step("Open it")
 	if _, err := client.IM.Open(ctx, room); err != nil {
 		return err
 	}
-	for _, title := range []string{"Close it", "Close it again: an HTTP 400 that is no error"} {
+	for _, title := range []string{"Close it", "Close it again: the server responds with 400, but the call succeeds"} {
 		show.Step(title)
 		closed, err := client.IM.Close(ctx, room)
 		if err != nil {
@@ -93,7 +93,7 @@ func life(ctx context.Context, url string, creds rocketchat.Credentials, usernam
 		show.Say("Already closed: %t.", closed.AlreadyClosed)
 	}
 
-	show.Step("Delete it, for all its members and for good")
+	show.Step("Delete it permanently, for all members")
 	if _, err := client.IM.Delete(ctx, rocketchat.RoomID(room)); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func life(ctx context.Context, url string, creds rocketchat.Credentials, usernam
 	show.Step("Delete it again")
 	_, err = client.IM.Delete(ctx, rocketchat.RoomID(room))
 	if !errors.Is(err, chatdm.KindNotFound) {
-		return fmt.Errorf("expected that the room is gone, got: %w", err)
+		return fmt.Errorf("got %w, want chatdm.KindNotFound", err)
 	}
 	show.Say("errors.Is(err, chatdm.KindNotFound): %v", err)
 	return nil

@@ -11,13 +11,13 @@ func env(settings map[string]string) func(string) string {
 	return func(name string) string { return settings[name] }
 }
 
-func TestEmbedded(t *testing.T) {
+func TestFake(t *testing.T) {
 	var out strings.Builder
 	if err := run(t.Context(), nil, env(nil), &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"A Rocket.Chat of our own listens on http://127.0.0.1:",
+		"A fake Rocket.Chat listens on http://127.0.0.1:",
 		`> POST /api/v1/im.create  {"username":"alice"}`,
 		"> POST /api/v1/im.open  ",
 		"Already closed: false.",
@@ -35,7 +35,7 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-// TestReal runs what would run against a real server.
+// TestReal runs the steps for a real server.
 func TestReal(t *testing.T) {
 	server := chatdmtest.NewRocketChat(chatdmtest.Generation(chatdmtest.RocketChat4))
 	defer server.Close()
@@ -46,7 +46,7 @@ func TestReal(t *testing.T) {
 	}
 	var out strings.Builder
 	if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), "error-invalid-user") {
-		t.Errorf("on a server without a rocket.cat: %v", err)
+		t.Errorf("without rocket.cat: got %v, want error-invalid-user", err)
 	}
 	server.AddUser(chatdmtest.RocketChatUser{ID: "rocket.cat"})
 	for _, name := range []string{"", "bob"} {
@@ -58,17 +58,17 @@ func TestReal(t *testing.T) {
 	delete(settings, "ROCKETCHAT_USERNAME")
 	settings["ROCKETCHAT_AUTH_TOKEN"] = "wrong-token"
 	if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), "error-unauthorized") {
-		t.Errorf("a wrong token: %v", err)
+		t.Errorf("wrong token: got %v, want error-unauthorized", err)
 	}
 	for _, name := range []string{"ROCKETCHAT_URL", "ROCKETCHAT_USER_ID", "ROCKETCHAT_AUTH_TOKEN"} {
 		value := settings[name]
 		delete(settings, name)
 		if err := run(t.Context(), nil, env(settings), &out); err == nil || !strings.Contains(err.Error(), name+" is not") {
-			t.Errorf("without %s: %v", name, err)
+			t.Errorf("without %s: got %v", name, err)
 		}
 		settings[name] = value
 	}
-	if err := run(t.Context(), []string{"-h"}, env(settings), &out); err == nil || !strings.Contains(err.Error(), "takes no arguments") {
-		t.Errorf("with an argument: %v", err)
+	if err := run(t.Context(), []string{"-h"}, env(settings), &out); err == nil || !strings.Contains(err.Error(), "got argument") {
+		t.Errorf("with an argument: got %v", err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package show prints what the examples do: their steps, and the HTTP under
-// them.
+// Package show prints the steps of an example, with their HTTP requests and
+// responses.
 package show
 
 import (
@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Show prints to one writer. It is not for concurrent use.
+// Show prints to a writer. It is not safe for concurrent use.
 type Show struct {
 	out   io.Writer
 	steps int
@@ -19,23 +19,23 @@ type Show struct {
 // New returns a Show that prints to out.
 func New(out io.Writer) *Show { return &Show{out: out} }
 
-// Step begins the next step.
+// Step prints the number and the title of the next step.
 func (s *Show) Step(title string) {
 	s.steps++
 	fmt.Fprintf(s.out, "\n%d. %s\n", s.steps, title)
 }
 
-// Say prints a line about the step.
+// Say prints a line of the current step.
 func (s *Show) Say(format string, args ...any) {
 	fmt.Fprintf(s.out, "   "+format+"\n", args...)
 }
 
-// HTTPClient returns a client that prints each request and its answer.
+// HTTPClient returns a client that prints each request and response.
 func (s *Show) HTTPClient() *http.Client {
 	return &http.Client{Transport: wiretap{s.out}}
 }
 
-// wiretap prints no header: credentials are among them.
+// wiretap prints no headers, because they contain credentials.
 type wiretap struct{ out io.Writer }
 
 func (t wiretap) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -64,7 +64,7 @@ func (t wiretap) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// excerpt keeps the long lists of a real server off the screen.
+// excerpt shortens the long responses of a real server.
 func excerpt(body []byte) string {
 	const limit = 200
 	if len(body) <= limit {

@@ -1,5 +1,4 @@
-// The code of docs/migrate-im.md: each block of that page is a piece of this
-// file.
+// The code of docs/migrate-im.md: each block on that page is part of this file.
 
 package interop_test
 
@@ -21,7 +20,7 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-type answer struct {
+type response struct {
 	OK            bool   `json:"ok"`
 	Error         string `json:"error"`
 	AlreadyOpen   bool   `json:"already_open"`
@@ -31,20 +30,20 @@ type answer struct {
 	} `json:"channel"`
 }
 
-func post(root, method string, form url.Values) (*answer, error) {
+func post(root, method string, form url.Values) (*response, error) {
 	resp, err := http.PostForm(root+"/"+method, form)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	a := new(answer)
-	if err := json.NewDecoder(resp.Body).Decode(a); err != nil {
+	r := new(response)
+	if err := json.NewDecoder(resp.Body).Decode(r); err != nil {
 		return nil, err
 	}
-	if !a.OK {
-		return nil, errors.New(a.Error)
+	if !r.OK {
+		return nil, errors.New(r.Error)
 	}
-	return a, nil
+	return r, nil
 }
 
 func rawLife(root, token, user string) error {
@@ -67,7 +66,7 @@ func Example_imRaw() {
 	defer server.Close()
 	fmt.Println(rawLife(server.URL, chatdmtest.BotToken, chatdmtest.Alice))
 
-	server.RetireIM(true) // what Slack did on 2021-02-24
+	server.RetireIM(true) // as Slack did on 2021-02-24
 	fmt.Println(rawLife(server.URL, chatdmtest.BotToken, chatdmtest.Alice))
 
 	// Output:
@@ -177,7 +176,7 @@ func Example_imList() {
 	// D000000001 U0ALICE01
 }
 
-// TestMigrateIMLog: the log of a client tells that something still calls im.*.
+// TestMigrateIMLog checks that the log shows that a program still calls im.*.
 func TestMigrateIMLog(t *testing.T) {
 	server := chatdmtest.NewSlack(chatdmtest.RetiredIM())
 	defer server.Close()
@@ -197,8 +196,8 @@ func TestMigrateIMLog(t *testing.T) {
 	}
 }
 
-// TestMigrateIMCodes: the page names each code that conversations.* has and
-// im.* had not; and there is none the other way round.
+// TestMigrateIMCodes checks that conversations.* has every code of im.*, and that
+// the page names every new code.
 func TestMigrateIMCodes(t *testing.T) {
 	page := readPage(t, "migrate-im.md")
 	text, err := os.ReadFile("../testdata/slack/documented_errors.json")
@@ -212,16 +211,16 @@ func TestMigrateIMCodes(t *testing.T) {
 	for _, name := range []string{"open", "close"} {
 		before, after := codes["im."+name], codes["conversations."+name]
 		if len(before) == 0 || len(after) == 0 {
-			t.Fatalf("no codes are documented for %s", name)
+			t.Fatalf("found no documented codes for %s", name)
 		}
 		for _, code := range before {
 			if !slices.Contains(after, code) {
-				t.Errorf("conversations.%s has no %s", name, code)
+				t.Errorf("conversations.%s lacks %s", name, code)
 			}
 		}
 		for _, code := range after {
 			if !slices.Contains(before, code) && !strings.Contains(page, "`"+code+"`") {
-				t.Errorf("the page does not name %s, which is new in conversations.%s", code, name)
+				t.Errorf("the page lacks %s, which is new in conversations.%s", code, name)
 			}
 		}
 	}

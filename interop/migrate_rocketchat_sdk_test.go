@@ -1,5 +1,5 @@
-// The code of docs/migrate-rocketchat-sdk.md: each block of that page is a
-// piece of this file.
+// The code of docs/migrate-rocketchat-sdk.md: each block on that page is part of
+// this file.
 
 package interop_test
 
@@ -24,8 +24,8 @@ import (
 	"github.com/chatdm/chatdm/rocketchat"
 )
 
-// sdkLog sends what the SDK logs, which it does whether asked to or not,
-// elsewhere until the returned function is called.
+// sdkLog redirects the log of the SDK, which cannot be disabled, until restore is
+// called.
 func sdkLog(out io.Writer) (restore func()) {
 	before := log.Writer()
 	log.SetOutput(out)
@@ -177,33 +177,37 @@ func Example_rocketChatSDKCredentials() {
 func deletedBefore(err error) string {
 	switch {
 	case err == nil, strings.Contains(err.Error(), "[invalid-channel]"):
-		return "it is gone"
+		return "it is deleted"
 	case strings.Contains(err.Error(), "[error-too-many-requests]"), strings.HasPrefix(err.Error(), "Request error: 503"):
-		return "again later"
+		return "try again later"
 	case strings.Contains(err.Error(), "You must be logged in"), strings.Contains(err.Error(), "[error-not-allowed]"):
-		return "ask the operator"
+		return "alert the operator"
 	}
-	return "report it"
+	return "report a bug"
 }
 
 func deletedAfter(err error) string {
 	switch {
-	case err == nil, errors.Is(err, rocketchat.ErrInvalidChannel):
-		return "it is gone"
 	case errors.Is(err, chatdm.ErrEffectUnknown):
-		return "perhaps gone: ask again by its room id"
+		return "check: delete the same room ID again"
+	case err == nil, errors.Is(err, chatdm.KindNotFound):
+		return "it is deleted"
+	case errors.Is(err, chatdm.KindUnreachable):
+		return "it cannot be deleted"
 	case errors.Is(err, chatdm.KindRateLimited), errors.Is(err, chatdm.KindUnavailable):
-		return "again later"
+		return "try again later"
 	case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
-		return "ask the operator"
+		return "alert the operator"
+	case errors.Is(err, chatdm.KindCanceled):
+		return "stop: your context ended"
 	}
-	return "report it"
+	return "report a bug"
 }
 
 func Example_rocketChatSDKErrors() {
 	ctx := context.Background()
 	defer sdkLog(io.Discard)()
-	ask := func(name string, fault chatdmtest.Fault, options ...chatdmtest.Option) {
+	compare := func(name string, fault chatdmtest.Fault, options ...chatdmtest.Option) {
 		server := chatdmtest.NewRocketChat(options...)
 		defer server.Close()
 		server.Fail("im.delete", -1, fault)
@@ -217,27 +221,27 @@ func Example_rocketChatSDKErrors() {
 		_, afterErr := after.IM.Delete(ctx, rocketchat.RoomID("r404"))
 		fmt.Printf("%s: %s | %s\n", name, deletedBefore(beforeErr), deletedAfter(afterErr))
 	}
-	own := chatdmtest.Fault{}
-	ask("no such room", own)
-	ask("not allowed", chatdmtest.Fault{Code: "error-not-allowed"})
-	ask("not logged in", chatdmtest.Fault{Code: "unauthorized"})
-	ask("not logged in, 6.x", chatdmtest.Fault{Code: "unauthorized"}, chatdmtest.Generation(chatdmtest.RocketChat4))
-	ask("503", chatdmtest.Fault{Status: http.StatusServiceUnavailable})
-	ask("lost connection", chatdmtest.Fault{Cut: chatdmtest.BeforeHeader})
-	ask("a server without im.delete", own, chatdmtest.Generation(chatdmtest.RocketChatOld))
+	none := chatdmtest.Fault{}
+	compare("no such room", none)
+	compare("not allowed", chatdmtest.Fault{Code: "error-not-allowed"})
+	compare("not logged in", chatdmtest.Fault{Code: "unauthorized"})
+	compare("not logged in, 6.x", chatdmtest.Fault{Code: "unauthorized"}, chatdmtest.Generation(chatdmtest.RocketChat4))
+	compare("503", chatdmtest.Fault{Status: http.StatusServiceUnavailable})
+	compare("lost connection", chatdmtest.Fault{Cut: chatdmtest.BeforeHeader})
+	compare("a server without im.delete", none, chatdmtest.Generation(chatdmtest.RocketChatOld))
 
 	// Output:
-	// no such room: it is gone | it is gone
-	// not allowed: ask the operator | ask the operator
-	// not logged in: ask the operator | ask the operator
-	// not logged in, 6.x: ask the operator | ask the operator
-	// 503: again later | perhaps gone: ask again by its room id
-	// lost connection: report it | perhaps gone: ask again by its room id
-	// a server without im.delete: report it | report it
+	// no such room: it is deleted | it is deleted
+	// not allowed: alert the operator | alert the operator
+	// not logged in: alert the operator | alert the operator
+	// not logged in, 6.x: alert the operator | alert the operator
+	// 503: try again later | check: delete the same room ID again
+	// lost connection: report a bug | check: delete the same room ID again
+	// a server without im.delete: report a bug | report a bug
 }
 
-// TestMigrateRocketChatSDKTexts holds the page's table of errors against what
-// the SDK makes of the answers, and chatdm of the same.
+// TestMigrateRocketChatSDKTexts compares the table of errors on the page with the
+// errors of both clients.
 func TestMigrateRocketChatSDKTexts(t *testing.T) {
 	defer sdkLog(io.Discard)()
 	page := readPage(t, "migrate-rocketchat-sdk.md")
@@ -279,7 +283,7 @@ func TestMigrateRocketChatSDKTexts(t *testing.T) {
 		}
 	}
 	tests := []struct {
-		text   string // of the SDK, as the page has it
+		text   string // of the SDK, as on the page
 		want   error
 		onPage string
 		call   func() (error, error)
@@ -304,13 +308,12 @@ func TestMigrateRocketChatSDKTexts(t *testing.T) {
 			t.Errorf("chatdm: got %v, want %v", a, test.want)
 		}
 		if line := "| `" + test.text + "` | `" + test.onPage + "`"; !strings.Contains(page, line) {
-			t.Errorf("the page has no line that begins with\n%s", line)
+			t.Errorf("the page lacks a line that starts with\n%s", line)
 		}
 	}
 }
 
-// TestMigrateRocketChatSDKFacts holds for what the page says of the SDK, and of
-// chatdm in its place.
+// TestMigrateRocketChatSDKFacts checks what else the page says about both clients.
 func TestMigrateRocketChatSDKFacts(t *testing.T) {
 	server := chatdmtest.NewRocketChat()
 	defer server.Close()
@@ -328,7 +331,7 @@ func TestMigrateRocketChatSDKFacts(t *testing.T) {
 		}
 		for _, secret := range []string{chatdmtest.RocketChatPassword, credentials.Token} {
 			if !strings.Contains(lines.String(), secret) {
-				t.Errorf("the log has no %q", secret)
+				t.Errorf("the log lacks %q", secret)
 			}
 		}
 	})
@@ -367,12 +370,12 @@ func TestMigrateRocketChatSDKFacts(t *testing.T) {
 			t.Error("chatdm created a direct message with nobody")
 		}
 	})
-	t.Run("a redirect takes the token along", func(t *testing.T) {
+	t.Run("a redirect gets the token", func(t *testing.T) {
 		defer sdkLog(io.Discard)()
 		reached := make(chan string, 1)
 		elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached <- r.Header.Get("X-Auth-Token") }))
 		defer elsewhere.Close()
-		// Another name for the loopback interface is another host.
+		// Another name of the loopback interface is another host.
 		moved := httptest.NewServer(http.RedirectHandler(strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1), http.StatusTemporaryRedirect))
 		defer moved.Close()
 		movedURL, err := url.Parse(moved.URL)
@@ -387,7 +390,7 @@ func TestMigrateRocketChatSDKFacts(t *testing.T) {
 		select {
 		case token := <-reached:
 			if token != "secret-token" {
-				t.Errorf("the SDK sent %q elsewhere", token)
+				t.Errorf("the SDK sent the token %q, want secret-token", token)
 			}
 		default:
 			t.Error("the SDK did not follow the redirect")
@@ -398,7 +401,7 @@ func TestMigrateRocketChatSDKFacts(t *testing.T) {
 		}
 		_, err = after.IM.Create(t.Context(), rocketchat.IMCreateParams{Usernames: []string{"alice"}})
 		if !errors.Is(err, chatdm.KindUnexpectedResponse) || len(reached) > 0 {
-			t.Errorf("chatdm, redirected: %v; followed: %t", err, len(reached) > 0)
+			t.Errorf("chatdm: got %v, followed: %t", err, len(reached) > 0)
 		}
 	})
 	t.Run("plain http", func(t *testing.T) {
@@ -411,7 +414,7 @@ func TestMigrateRocketChatSDKFacts(t *testing.T) {
 		if _, err := rocketchat.NewClient("http://chat.example.org", rocketchat.Credentials{UserID: "u1", AuthToken: "t1"}, chatdm.WithInsecureHTTP()); err != nil {
 			t.Error(err)
 		}
-		// The SDK takes any scheme but https for http.
+		// The SDK uses http for every scheme but https.
 		if c := rest.NewClient(&url.URL{Host: "chat.example.org"}, false); c.Protocol != "http" {
 			t.Errorf("the SDK chose %s", c.Protocol)
 		}

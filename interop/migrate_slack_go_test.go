@@ -1,5 +1,5 @@
-// The code of docs/migrate-slack-go.md: each block of that page is a piece of
-// this file.
+// The code of docs/migrate-slack-go.md: each block on that page is part of this
+// file.
 
 package interop_test
 
@@ -28,8 +28,8 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// workspace is a Slack of its own and the two clients, which do not share
-// anything.
+// workspace returns a fake Slack and a client of each library. The clients share
+// nothing.
 func workspace() (*chatdmtest.Slack, *slack.Client, *chatdm.Client) {
 	server := chatdmtest.NewSlack()
 	api := slack.New(chatdmtest.BotToken, slack.OptionAPIURL(server.URL+"/"))
@@ -39,7 +39,7 @@ func workspace() (*chatdmtest.Slack, *slack.Client, *chatdm.Client) {
 	return server, api, client
 }
 
-// check is for examples, which have nobody to report to.
+// check panics if err is not nil. Examples have no other way to report it.
 func check(err error) {
 	if err != nil {
 		panic(err)
@@ -153,20 +153,20 @@ func Example_slackGoList() {
 func outcomeBefore(err error) string {
 	var limited *slack.RateLimitedError
 	var status slack.StatusCodeError
-	var answer slack.SlackErrorResponse
+	var response slack.SlackErrorResponse
 	switch {
 	case err == nil:
 		return "done"
 	case err.Error() == "channel_not_found", err.Error() == "user_disabled":
-		return "take it off the list"
+		return "remove it from the list"
 	case errors.As(err, &limited):
-		return "again in " + limited.RetryAfter.String()
+		return "try again in " + limited.RetryAfter.String()
 	case errors.As(err, &status) && status.Code >= 500, err.Error() == "internal_error":
-		return "again later"
-	case errors.As(err, &answer) && answer.Err == "missing_scope":
-		return "ask for " + answer.Needed
+		return "try again later"
+	case errors.As(err, &response) && response.Err == "missing_scope":
+		return "alert the operator: missing_scope [" + response.Needed + "]"
 	}
-	return "report it"
+	return "report a bug"
 }
 
 func outcomeAfter(err error) string {
@@ -174,19 +174,23 @@ func outcomeAfter(err error) string {
 	switch {
 	case err == nil:
 		return "done"
-	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.ErrUserDisabled):
-		return "take it off the list"
+	case errors.Is(err, chatdm.ErrEffectUnknown):
+		return "check what happened"
+	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable):
+		return "remove it from the list"
 	case errors.Is(err, chatdm.KindRateLimited):
-		return "again in " + e.RetryAfter.String()
+		return "try again in " + e.RetryAfter.String()
 	case errors.Is(err, chatdm.KindUnavailable):
-		return "again later"
-	case errors.Is(err, chatdm.ErrMissingScope):
-		return "ask for " + strings.Join(e.Needed, ",")
+		return "try again later"
+	case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
+		return fmt.Sprint("alert the operator: ", e.Code, " ", e.Needed)
+	case errors.Is(err, chatdm.KindCanceled):
+		return "stop: your context ended"
 	}
-	return "report it"
+	return "report a bug"
 }
 
-// code is Slack's own code, whichever client the error is of.
+// code returns the Slack error code of an error of either client.
 func code(err error) string {
 	if e, ok := errors.AsType[*chatdm.Error](err); ok {
 		return string(e.Code)
@@ -201,7 +205,7 @@ func Example_slackGoErrors() {
 	ctx := context.Background()
 	server, api, client := workspace()
 	defer server.Close()
-	ask := func(name string, f chatdmtest.Fault) {
+	compare := func(name string, f chatdmtest.Fault) {
 		server.Fail("conversations.close", -1, f)
 		defer server.ClearFaults()
 		_, _, before := api.CloseConversationContext(ctx, "D404")
@@ -211,26 +215,26 @@ func Example_slackGoErrors() {
 			fmt.Printf("\tcodes: %q | %q\n", a, b)
 		}
 	}
-	ask("unknown channel", chatdmtest.Fault{Code: "channel_not_found"})
-	ask("disabled user", chatdmtest.Fault{Code: "user_disabled"})
-	ask("no scope", chatdmtest.Fault{Body: `{"ok":false,"error":"missing_scope","needed":"im:write","provided":"chat:write"}`})
-	ask("internal error", chatdmtest.Fault{Code: "internal_error"})
-	ask("503", chatdmtest.Fault{Status: http.StatusServiceUnavailable})
-	ask("lost connection", chatdmtest.Fault{Cut: chatdmtest.BeforeHeader})
-	ask("limited", chatdmtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}) // the last: it lasts
+	compare("unknown channel", chatdmtest.Fault{Code: "channel_not_found"})
+	compare("disabled user", chatdmtest.Fault{Code: "user_disabled"})
+	compare("no scope", chatdmtest.Fault{Body: `{"ok":false,"error":"missing_scope","needed":"im:write","provided":"chat:write"}`})
+	compare("internal error", chatdmtest.Fault{Code: "internal_error"})
+	compare("503", chatdmtest.Fault{Status: http.StatusServiceUnavailable})
+	compare("lost connection", chatdmtest.Fault{Cut: chatdmtest.BeforeHeader})
+	compare("limited", chatdmtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}) // last, because it pauses the method
 
 	// Output:
-	// unknown channel: take it off the list | take it off the list
-	// disabled user: take it off the list | take it off the list
-	// no scope: ask for im:write | ask for im:write
-	// internal error: again later | again later
-	// 503: again later | again later
-	// lost connection: report it | again later
-	// limited: again in 1h0m0s | again in 1h0m0s
+	// unknown channel: remove it from the list | remove it from the list
+	// disabled user: remove it from the list | remove it from the list
+	// no scope: alert the operator: missing_scope [im:write] | alert the operator: missing_scope [im:write]
+	// internal error: try again later | try again later
+	// 503: try again later | try again later
+	// lost connection: report a bug | try again later
+	// limited: try again in 1h0m0s | try again in 1h0m0s
 	// 	codes: "" | "ratelimited"
 }
 
-// paced has slack-go ask the limiter that chatdm asks.
+// paced makes slack-go wait for the limiter of chatdm.
 type paced struct {
 	client  *http.Client
 	limiter chatdm.Limiter
@@ -238,7 +242,7 @@ type paced struct {
 
 func (p paced) Do(req *http.Request) (*http.Response, error) {
 	method, ok := strings.CutPrefix(req.URL.Path, "/api/")
-	if !ok { // a file; the tiers are for methods
+	if !ok { // a file upload; rate limits apply to methods
 		return p.client.Do(req)
 	}
 	key := "slack." + method
@@ -248,7 +252,7 @@ func (p paced) Do(req *http.Request) (*http.Response, error) {
 	resp, err := p.client.Do(req)
 	if err == nil && resp.StatusCode == http.StatusTooManyRequests {
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		seconds = min(max(seconds, 1), 3600) // also where the header makes no sense
+		seconds = min(max(seconds, 1), 3600) // the header may be invalid
 		p.limiter.Limited(req.Context(), key, time.Duration(seconds)*time.Second)
 	}
 	return resp, err
@@ -256,7 +260,7 @@ func (p paced) Do(req *http.Request) (*http.Response, error) {
 
 func bothClients(root, token string, shared *http.Client, limiter chatdm.Limiter) (*slack.Client, *chatdm.Client, error) {
 	api := slack.New(token, slack.OptionAPIURL(root+"/"), slack.OptionHTTPClient(paced{shared, limiter}),
-		slack.OptionRetry(3)) // behind OptionHTTPClient, so that each attempt asks the limiter
+		slack.OptionRetry(3)) // after OptionHTTPClient, so that each attempt waits for the limiter
 	client, err := chatdm.NewClient(token, chatdm.WithBaseURL(root), chatdm.WithHTTPClient(shared), chatdm.WithLimiter(limiter))
 	return api, client, err
 }
@@ -284,7 +288,7 @@ func Example_slackGoBoth() {
 	// posted to D000000001
 }
 
-// dms is what the bot asks of Slack where direct messages are concerned.
+// dms is what the bot needs for direct messages.
 type dms interface {
 	Open(ctx context.Context, user string) (channel string, err error)
 	Close(ctx context.Context, channel string) error
@@ -341,8 +345,8 @@ func Example_slackGoAdapter() {
 	// channel_not_found
 }
 
-// TestMigrateSlackGoRetries holds the page's table of retries against what the
-// two clients send.
+// TestMigrateSlackGoRetries compares the table of retries on the page with what the
+// clients send.
 func TestMigrateSlackGoRetries(t *testing.T) {
 	page := readPage(t, "migrate-slack-go.md")
 	type setup func(shared *http.Client, root string) func(context.Context) error
@@ -381,17 +385,17 @@ func TestMigrateSlackGoRetries(t *testing.T) {
 		}),
 	}
 	tests := []struct {
-		row     string // of the page; empty for that of the test before
+		row     string // on the page; empty means the same as the previous test
 		fault   chatdmtest.Fault
 		dialErr error
-		want    string // by column, whether it is sent again
+		want    string // whether the client retries, by column
 	}{
 		{"429", chatdmtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"5"}}}, nil, "no yes yes yes yes"},
 		{"`ratelimited` with status 200", chatdmtest.Fault{Code: "ratelimited", Status: 200}, nil, "no no no yes yes"},
 		{"refused connection", chatdmtest.Fault{}, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, "no no yes yes yes"},
 		{"name that does not resolve", chatdmtest.Fault{}, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "slack.com"}}, "no no no yes yes"},
-		{"connection lost before the answer", chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true}, nil, "no no yes yes no"},
-		{"answer cut off, or late; 500, 502, 503, 504; `internal_error` and the like", chatdmtest.Fault{Cut: chatdmtest.InBody, Apply: true}, nil, "no no no yes no"},
+		{"connection lost before the response", chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true}, nil, "no no yes yes no"},
+		{"incomplete or late response; 500, 502, 503, 504; `internal_error` and similar", chatdmtest.Fault{Cut: chatdmtest.InBody, Apply: true}, nil, "no no no yes no"},
 		{"", chatdmtest.Fault{Stall: chatdmtest.BeforeHeader}, nil, "no no no yes no"},
 		{"", chatdmtest.Fault{Status: 500}, nil, "no no no yes no"},
 		{"", chatdmtest.Fault{Status: 502}, nil, "no no no yes no"},
@@ -403,7 +407,7 @@ func TestMigrateSlackGoRetries(t *testing.T) {
 	for _, test := range tests {
 		want := strings.Fields(test.want)
 		if line := "| " + test.row + " | " + strings.Join(want, " | ") + " |"; test.row != "" && !strings.Contains(page, line) {
-			t.Errorf("the page has no line\n%s", line)
+			t.Errorf("the page lacks the line\n%s", line)
 		}
 		for i, start := range columns {
 			synctest.Test(t, func(t *testing.T) {
@@ -418,18 +422,17 @@ func TestMigrateSlackGoRetries(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				err := start(shared, server.URL)(ctx)
-				// The second request meets no fault.
-				again := wire.sent.Load() == 2 && err == nil
-				if again != (want[i] == "yes") || !again && (wire.sent.Load() != 1 || err == nil) {
-					t.Errorf("%s %+v, column %d: %d requests, %v", test.row, test.fault, i, wire.sent.Load(), err)
+				// The second request succeeds.
+				retried := wire.sent.Load() == 2 && err == nil
+				if retried != (want[i] == "yes") || !retried && (wire.sent.Load() != 1 || err == nil) {
+					t.Errorf("%s %+v, column %d: got %d requests, %v", test.row, test.fault, i, wire.sent.Load(), err)
 				}
 			})
 		}
 	}
 }
 
-// firstFails counts the attempts, and fails the first one where there is an
-// error to fail it with.
+// firstFails counts the attempts. If err is not nil, the first attempt fails with it.
 type firstFails struct {
 	next http.RoundTripper
 	err  error
@@ -443,23 +446,23 @@ func (f *firstFails) RoundTrip(req *http.Request) (*http.Response, error) {
 	return f.next.RoundTrip(req)
 }
 
-// counted counts the calls that a limiter has let pass.
+// counted counts the slots that a limiter grants.
 type counted struct {
 	chatdm.Limiter
-	passed atomic.Int64
+	slots atomic.Int64
 }
 
 func (c *counted) Wait(ctx context.Context, key string) error {
 	err := c.Limiter.Wait(ctx, key)
 	if err == nil {
-		c.passed.Add(1)
+		c.slots.Add(1)
 	}
 	return err
 }
 
-// TestMigrateBudget: both clients together keep to the budget of a method, each
-// request takes one turn of the limiter, and holds its token once.
-func TestMigrateBudget(t *testing.T) {
+// TestMigrateSharedLimit checks that both clients together stay within a rate limit,
+// and that each request takes one slot and contains the token once.
+func TestMigrateSharedLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := chatdmtest.NewSlack(chatdmtest.InMemory())
 		defer server.Close()
@@ -493,29 +496,28 @@ func TestMigrateBudget(t *testing.T) {
 		work.Wait()
 
 		if took := time.Since(start); took > 4*time.Minute {
-			t.Errorf("60 calls at 20 a minute took %v", took)
+			t.Errorf("60 calls at 20 per minute took %v, want at most 4m", took)
 		}
 		requests := server.Requests()
-		if n, passed := len(requests), limiter.passed.Load(); n != 60 || passed != 60 {
-			t.Errorf("%d requests, %d turns, want 60 of each", n, passed)
+		if n, slots := len(requests), limiter.slots.Load(); n != 60 || slots != 60 {
+			t.Errorf("got %d requests and %d slots, want 60 of each", n, slots)
 		}
 		for _, r := range requests {
 			if r.Status != http.StatusOK {
-				t.Errorf("a request had status %d", r.Status)
+				t.Errorf("got status %d, want 200", r.Status)
 			}
 			// slack-go sends its token in the form, chatdm in the header.
 			authorization := strings.Join(r.Header["Authorization"], " ")
 			if n := strings.Count(authorization+string(r.Body)+r.RawQuery, chatdmtest.BotToken); n != 1 {
-				t.Errorf("the token is %d times in a request", n)
+				t.Errorf("got the token %d times in a request, want 1", n)
 			}
 		}
 	})
 }
 
-// TestMigrateRefusalIsShared: what one client is refused holds the other back,
-// and a turn that comes too late is refused by the limiter, in words without a
-// token.
-func TestMigrateRefusalIsShared(t *testing.T) {
+// TestMigrateSharedPause checks that a 429 for one client pauses the other, and that
+// a wait beyond the deadline fails with an error without the token.
+func TestMigrateSharedPause(t *testing.T) {
 	for _, hint := range []struct {
 		retryAfter string
 		wait       time.Duration
@@ -533,14 +535,14 @@ func TestMigrateRefusalIsShared(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, _, err := api.CloseConversationContext(t.Context(), "D404"); err == nil || code(err) != "" {
-				t.Errorf("Retry-After %q: slack-go was not refused: %v", hint.retryAfter, err)
+				t.Errorf("Retry-After %q: slack-go: got %v, want a 429", hint.retryAfter, err)
 			}
 
 			ctx, cancel := context.WithTimeout(t.Context(), hint.wait/2)
 			defer cancel()
 			_, _, err = api.CloseConversationContext(ctx, "D404")
 			if !errors.Is(err, chatdm.KindRateLimited) || strings.Contains(err.Error(), chatdmtest.BotToken) {
-				t.Errorf("Retry-After %q: past the deadline: %v", hint.retryAfter, err)
+				t.Errorf("Retry-After %q: beyond the deadline: got %v", hint.retryAfter, err)
 			}
 
 			start := time.Now()
@@ -552,8 +554,8 @@ func TestMigrateRefusalIsShared(t *testing.T) {
 	}
 }
 
-// TestMigrateOneConnection: calls of both clients, one after the other, take
-// turns on one connection.
+// TestMigrateOneConnection checks that sequential calls of both clients share one
+// connection.
 func TestMigrateOneConnection(t *testing.T) {
 	workspace := chatdmtest.NewSlack()
 	defer workspace.Close()
@@ -582,6 +584,6 @@ func TestMigrateOneConnection(t *testing.T) {
 		t.Errorf("got %q", codes)
 	}
 	if n := connections.Load(); n != 1 {
-		t.Errorf("%d connections, want 1", n)
+		t.Errorf("got %d connections, want 1", n)
 	}
 }

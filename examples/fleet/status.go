@@ -83,7 +83,7 @@ func (r *report) print(out io.Writer) {
 	for _, done := range slices.SortedFunc(maps.Keys(r.done), func(a, b result) int {
 		return cmp.Or(cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.Outcome, b.Outcome))
 	}) {
-		fmt.Fprintf(out, "%6d  %s by worker %s\n", r.done[done], done.Outcome, done.Worker)
+		fmt.Fprintf(out, "%6d  %s (worker %s)\n", r.done[done], done.Outcome, done.Worker)
 	}
 	for i, task := range r.dead {
 		if i == maxShown {

@@ -67,8 +67,8 @@ func resolve(path string) string {
 	if dir == "" {
 		dir = "."
 	}
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		dir = real
+	if target, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = target
 	}
 	if abs, err := filepath.Abs(filepath.Join(dir, name)); err == nil {
 		return abs

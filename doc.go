@@ -46,7 +46,7 @@
 //
 // Nothing is paced unless [WithLimiter] says so. [NewTierLimiter] keeps to the
 // tiers that Slack publishes, so that nothing is refused; the module
-// github.com/chatdm/chatdm/redislimit does so for many processes together.
+// github.com/chatdm/chatdm/chatdmredis does so for many processes together.
 //
 // # Tests and logs
 //

@@ -37,7 +37,7 @@ type Limiter interface {
 	Limited(ctx context.Context, key string, retryAfter time.Duration)
 }
 
-// limiterService is the Service of the errors of limiters, redislimit's too.
+// limiterService is the Service of the errors of limiters, chatdmredis's too.
 const limiterService = "limiter"
 
 // limiter tells the engine which of a Limiter's errors are refusals, as it

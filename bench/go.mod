@@ -22,7 +22,7 @@ require (
 	codeberg.org/go-pdf/fpdf v0.11.1 // indirect
 	git.sr.ht/~sbinet/gg v0.7.0 // indirect
 	github.com/ajstarks/svgo v0.0.0-20211024235047-1546f124cd8b // indirect
-	github.com/chatdm/chatdm/redislimit v0.1.0
+	github.com/chatdm/chatdm/chatdmredis v0.1.0
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
 	github.com/google/go-querystring v1.2.0 // indirect
 	github.com/gorilla/websocket v1.5.3 // indirect
@@ -35,4 +35,4 @@ require (
 // go mod tidy does not read go.work, and what is measured is this very version.
 replace github.com/chatdm/chatdm => ../
 
-replace github.com/chatdm/chatdm/redislimit => ../redislimit
+replace github.com/chatdm/chatdm/chatdmredis => ../chatdmredis

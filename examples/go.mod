@@ -39,7 +39,7 @@ require (
 )
 
 require (
-	github.com/chatdm/chatdm/redislimit v0.1.0
+	github.com/chatdm/chatdm/chatdmredis v0.1.0
 	github.com/google/go-querystring v1.2.0 // indirect
 	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
 	github.com/hashicorp/go-retryablehttp v0.7.8 // indirect
@@ -51,4 +51,4 @@ require (
 // go mod tidy does not read go.work, and the example is of this very version.
 replace github.com/chatdm/chatdm => ../
 
-replace github.com/chatdm/chatdm/redislimit => ../redislimit
+replace github.com/chatdm/chatdm/chatdmredis => ../chatdmredis

@@ -18,8 +18,8 @@ import (
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/bench/internal/report"
+	"github.com/chatdm/chatdm/chatdmredis"
 	"github.com/chatdm/chatdm/chatdmtest"
-	"github.com/chatdm/chatdm/redislimit"
 )
 
 // held is what one of many holds, in bytes.
@@ -53,11 +53,11 @@ func workspace(i int) string { return fmt.Sprintf("T%08d/A0KRD7HC3", i) }
 func (r *results) measureRedis(ctx context.Context, rdb *redisServer) error {
 	// fill sends the first so many calls, in no time, of so many workspaces, and
 	// tells what the keys of one take and what it cost.
-	fill := func(workspaces, first int, key string, calls int, opts ...redislimit.Option) (bytes float64, l load, err error) {
+	fill := func(workspaces, first int, key string, calls int, opts ...chatdmredis.Option) (bytes float64, l load, err error) {
 		before, err := rdb.load(ctx)
 		for i := 0; i < workspaces && err == nil; i++ {
-			var limiter *redislimit.Limiter
-			limiter, err = redislimit.New(rdb.client, workspace(first+i), opts...)
+			var limiter *chatdmredis.Limiter
+			limiter, err = chatdmredis.NewLimiter(rdb.client, workspace(first+i), opts...)
 			for n := 0; n < calls && err == nil; n++ {
 				err = limiter.Wait(ctx, key)
 			}
@@ -79,8 +79,8 @@ func (r *results) measureRedis(ctx context.Context, rdb *redisServer) error {
 		return err
 	}
 	r.scriptsFree, r.scriptTime = float64(l.scripts)/float64(r.many), l.spent/time.Duration(l.scripts)
-	all := func(key string, n int) redislimit.Option {
-		return redislimit.WithTier(key, chatdm.Tier{PerMinute: n, Burst: n})
+	all := func(key string, n int) chatdmredis.Option {
+		return chatdmredis.WithTier(key, chatdm.Tier{PerMinute: n, Burst: n})
 	}
 	if r.keyClose, _, err = fill(r.many/10, 2e6, closeKey, perMinute, all(closeKey, perMinute)); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (r *results) measureLimiters(ctx context.Context, rdb *redisServer) error {
 		return c
 	}
 	shared := func(i int) any {
-		l, err := redislimit.New(rdb.client, workspace(4e6+i))
+		l, err := chatdmredis.NewLimiter(rdb.client, workspace(4e6+i))
 		if err != nil {
 			failed = errors.Join(failed, err)
 			return nil
@@ -146,8 +146,8 @@ func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 		one := newChatdm(s.URL, opts...)
 		return func(ctx context.Context) error { return one(ctx, "D0") }
 	}
-	shared := func(i int) *redislimit.Limiter {
-		l, err := redislimit.New(rdb.client, workspace(5e6+i))
+	shared := func(i int) *chatdmredis.Limiter {
+		l, err := chatdmredis.NewLimiter(rdb.client, workspace(5e6+i))
 		if err != nil {
 			panic(err) // of constants
 		}
@@ -172,10 +172,10 @@ func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 	}{
 		{"a goroutine that waits for its context", nothing},
 		{"TierLimiter.Wait", limiter(chatdm.NewTierLimiter())},
-		{"redislimit's Wait", limiter(shared(0))},
+		{"chatdmredis's Wait", limiter(shared(0))},
 		{"a call, no limiter, during a pause", paused},
 		{"a call, TierLimiter", call(chatdm.WithLimiter(chatdm.NewTierLimiter()))},
-		{"a call, redislimit", call(chatdm.WithLimiter(shared(1)))},
+		{"a call, chatdmredis", call(chatdm.WithLimiter(shared(1)))},
 	} {
 		heap, stack, err := hold(ctx, r.many, w.wait)
 		if err != nil {

@@ -1,5 +1,5 @@
 // Command scaling measures what pacing does and what it costs: how no limiter,
-// chatdm.TierLimiter, redislimit and slack-go's retries get calls through
+// chatdm.TierLimiter, chatdmredis and slack-go's retries get calls through
 // Slack's limit, on the clock and in fake time; the memory of those who wait;
 // and the load on Redis. It computes from that what a plan needs.
 //

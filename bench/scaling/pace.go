@@ -17,8 +17,8 @@ import (
 	"github.com/slack-go/slack"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmredis"
 	"github.com/chatdm/chatdm/chatdmtest"
-	"github.com/chatdm/chatdm/redislimit"
 )
 
 const (
@@ -42,8 +42,8 @@ const (
 	nameTier  = "chatdm, TierLimiter"
 	nameRetry = "slack-go, OptionRetry(3)"
 	nameLoop  = "slack-go, a loop around it"
-	nameRedis = "chatdm, redislimit, 3 processes"
-	nameAlone = "chatdm, redislimit, 1 process"
+	nameRedis = "chatdm, chatdmredis, 3 processes"
+	nameAlone = "chatdm, chatdmredis, 1 process"
 )
 
 // contenders all have their defaults; three retries are slack-go's own.
@@ -212,7 +212,7 @@ type timed struct {
 
 const clockGoroutines = 48 // in all processes of a contender
 
-// onTheClock runs no limiter, TierLimiter, slack-go and redislimit at the same
+// onTheClock runs no limiter, TierLimiter, slack-go and chatdmredis at the same
 // time, each against a Slack of its own.
 func onTheClock(ctx context.Context, length time.Duration) ([]*timed, error) {
 	start := time.Now().Add(time.Second)
@@ -320,7 +320,7 @@ func work(text string) error {
 	}
 	client := redis.NewClient(&redis.Options{Network: "unix", Addr: j.Redis})
 	defer client.Close()
-	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3")
+	limiter, err := chatdmredis.NewLimiter(client, "T012AB3C4/A0KRD7HC3")
 	if err != nil {
 		return err
 	}

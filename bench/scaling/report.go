@@ -118,7 +118,7 @@ func (r *results) Things() string {
 	return table(
 		[]string{"", "bytes"},
 		[]string{"TierLimiter, pacing closes and opens", integer(r.tierBytes)},
-		[]string{"redislimit's Limiter, likewise", integer(r.sharedBytes)},
+		[]string{"chatdmredis's Limiter, likewise", integer(r.sharedBytes)},
 		[]string{"client with its TierLimiter, likewise", integer(r.clientBytes)},
 		[]string{"in Redis, a workspace with one call of one method", integer(r.keyRest)},
 		[]string{"in Redis, a workspace with a minute's 20 closes", integer(r.keyClose)},

@@ -28,8 +28,8 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmredis"
 	"github.com/chatdm/chatdm/chatdmtest"
-	"github.com/chatdm/chatdm/redislimit"
 )
 
 // asProgram is an environment variable that makes the test binary run main.
@@ -460,7 +460,7 @@ func TestLongPause(t *testing.T) {
 func TestPastDeadline(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 1)
-	limiter, err := redislimit.New(b.redis, b.name)
+	limiter, err := chatdmredis.NewLimiter(b.redis, b.name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -578,7 +578,7 @@ func TestDelays(t *testing.T) {
 	limited := &chatdm.Error{Kind: chatdm.KindRateLimited, RetryAfter: 42 * time.Second}
 	vague := &chatdm.Error{Kind: chatdm.KindRateLimited}
 	token := &chatdm.Error{Kind: chatdm.KindUnauthenticated}
-	down := &chatdm.Error{Kind: chatdm.KindUnavailable, Err: redislimit.ErrUnavailable}
+	down := &chatdm.Error{Kind: chatdm.KindUnavailable, Err: chatdmredis.ErrUnavailable}
 	for _, tt := range []struct {
 		err         error
 		n           int

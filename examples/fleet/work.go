@@ -18,7 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/chatdm/chatdm"
-	"github.com/chatdm/chatdm/redislimit"
+	"github.com/chatdm/chatdm/chatdmredis"
 )
 
 // closeKey is the limiter key of conversations.close.
@@ -64,7 +64,7 @@ func (p *program) work(parent context.Context, rdb *redis.Client) error {
 	defer stop(nil)
 
 	log := slog.New(slog.NewTextHandler(p.stderr, nil)).With("worker", p.worker)
-	limiter, err := redislimit.New(rdb, p.name, redislimit.WithTier(closeKey, chatdm.Tier{PerMinute: p.perMinute}))
+	limiter, err := chatdmredis.NewLimiter(rdb, p.name, chatdmredis.WithTier(closeKey, chatdm.Tier{PerMinute: p.perMinute}))
 	if err != nil {
 		return err
 	}

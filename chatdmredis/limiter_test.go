@@ -1,6 +1,6 @@
 //go:build unix
 
-package redislimit
+package chatdmredis
 
 import (
 	"context"
@@ -23,19 +23,19 @@ import (
 
 var _ chatdm.Limiter = (*Limiter)(nil)
 
-func TestNew(t *testing.T) {
+func TestNewLimiter(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
 	for _, name := range []string{"T012AB3C4/A0KRD7HC3", "prod:acme", "büro", strings.Repeat("x", 200)} {
-		if _, err := New(client, name, nil); err != nil {
-			t.Errorf("New(%q): %v", name, err)
+		if _, err := NewLimiter(client, name, nil); err != nil {
+			t.Errorf("NewLimiter(%q): %v", name, err)
 		}
 	}
 	bad := func(want string, client redis.UniversalClient, name string, opts ...Option) {
 		t.Helper()
-		l, err := New(client, name, opts...)
+		l, err := NewLimiter(client, name, opts...)
 		if l != nil || !errors.Is(err, chatdm.KindInvalidRequest) || !strings.Contains(fmt.Sprint(err), want) {
-			t.Errorf("New(%q) = %v, %v; want an error with %q", name, l, err, want)
+			t.Errorf("NewLimiter(%q) = %v, %v; want an error with %q", name, l, err, want)
 		}
 	}
 	bad("redis client", nil, "T1")
@@ -60,7 +60,7 @@ func TestNew(t *testing.T) {
 func TestFree(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
-	l, err := New(client, "T1", WithTier(closeKey, chatdm.Tier{}), WithTier("slack.x", chatdm.Tier{}))
+	l, err := NewLimiter(client, "T1", WithTier(closeKey, chatdm.Tier{}), WithTier("slack.x", chatdm.Tier{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestFree(t *testing.T) {
 func TestTiers(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
-	l, err := New(client, "T1")
+	l, err := NewLimiter(client, "T1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -720,7 +720,7 @@ func TestLocalShare(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
 	for share, burst := range map[float64]int{0.01: 1, 0.1: 1} {
-		l, err := New(client, "T1", WithLocalFallback(share), WithTimeout(50*time.Millisecond))
+		l, err := NewLimiter(client, "T1", WithLocalFallback(share), WithTimeout(50*time.Millisecond))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-module github.com/chatdm/chatdm/redislimit
+module github.com/chatdm/chatdm/chatdmredis
 
 go 1.26.0
 

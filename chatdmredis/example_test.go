@@ -1,4 +1,4 @@
-package redislimit_test
+package chatdmredis_test
 
 import (
 	"context"
@@ -10,15 +10,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/chatdm/chatdm"
-	"github.com/chatdm/chatdm/redislimit"
+	"github.com/chatdm/chatdm/chatdmredis"
 )
 
 // It needs a Redis, and so it is not run.
-func ExampleNew() {
+func ExampleNewLimiter() {
 	// Its own retries would only make an outage longer.
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, DialerRetries: 1})
 	defer rdb.Close()
-	limiter, err := redislimit.New(rdb, "T012AB3C4/A0KRD7HC3") // the workspace and the app whose calls Slack counts
+	limiter, err := chatdmredis.NewLimiter(rdb, "T012AB3C4/A0KRD7HC3") // the workspace and the app whose calls Slack counts
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -29,7 +29,7 @@ func ExampleNew() {
 		return
 	}
 	_, err = client.Conversations.Close(context.Background(), "D024BFF1M")
-	if errors.Is(err, redislimit.ErrUnavailable) {
+	if errors.Is(err, chatdmredis.ErrUnavailable) {
 		fmt.Println("Redis is gone; nothing was sent")
 	}
 }
@@ -38,9 +38,9 @@ func ExampleNew() {
 func ExampleWithLocalFallback() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
 	defer client.Close()
-	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3",
-		redislimit.WithLocalFallback(0.25),
-		redislimit.WithOnFallback(func(key string, err error) {
+	limiter, err := chatdmredis.NewLimiter(client, "T012AB3C4/A0KRD7HC3",
+		chatdmredis.WithLocalFallback(0.25),
+		chatdmredis.WithOnFallback(func(key string, err error) {
 			if err != nil {
 				slog.Warn("pacing without Redis", "key", key, "error", err)
 			} else {
@@ -59,8 +59,8 @@ func ExampleWithLocalFallback() {
 func ExampleWithTier() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
 	defer client.Close()
-	limiter, err := redislimit.New(client, "T012AB3C4/A0KRD7HC3",
-		redislimit.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))
+	limiter, err := chatdmredis.NewLimiter(client, "T012AB3C4/A0KRD7HC3",
+		chatdmredis.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,6 +1,6 @@
 //go:build unix
 
-package redislimit
+package chatdmredis
 
 import (
 	"context"

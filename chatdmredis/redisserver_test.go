@@ -1,6 +1,6 @@
 //go:build unix
 
-package redislimit
+package chatdmredis
 
 import (
 	"context"
@@ -56,7 +56,7 @@ func redisServer(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		text := "redis-server is not installed (on Debian: apt-get install redis-server): redislimit is not tested"
+		text := "redis-server is not installed (on Debian: apt-get install redis-server): chatdmredis is not tested"
 		if os.Getenv("CI") == "true" {
 			t.Fatal(text)
 		}
@@ -75,7 +75,7 @@ func sharedServer(t *testing.T) *server {
 	t.Helper()
 	path := redisServer(t)
 	shared.once.Do(func() {
-		dir, err := os.MkdirTemp("", "redislimit")
+		dir, err := os.MkdirTemp("", "chatdmredis")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +169,7 @@ var patient = WithTimeout(3 * time.Second)
 // newLimiter is a limiter with shorter times.
 func newLimiter(t testing.TB, client redis.UniversalClient, name string, minute time.Duration, opts ...Option) *Limiter {
 	t.Helper()
-	l, err := New(client, name, append([]Option{patient}, opts...)...)
+	l, err := NewLimiter(client, name, append([]Option{patient}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ type done struct {
 	Other                       string
 }
 
-const workerEnv = "REDISLIMIT_TEST_JOB"
+const workerEnv = "CHATDMREDIS_TEST_JOB"
 
 func work(text string) {
 	var j job
@@ -210,7 +210,7 @@ func work(text string) {
 	}
 	rdb := newClient(j.Redis)
 	opts := []Option{patient, WithTier(closeKey, chatdm.Tier{PerMinute: j.Calls})}
-	l, err := New(rdb, j.Name, opts...)
+	l, err := NewLimiter(rdb, j.Name, opts...)
 	if err != nil {
 		panic(err)
 	}

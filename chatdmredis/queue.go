@@ -1,4 +1,4 @@
-package redislimit
+package chatdmredis
 
 import (
 	"context"

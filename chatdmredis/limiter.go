@@ -1,7 +1,7 @@
-// Package redislimit paces the calls of any number of processes together: it
+// Package chatdmredis paces the calls of any number of processes together: it
 // is a [chatdm.Limiter] that keeps its counts in Redis.
 //
-//	limiter, err := redislimit.New(redisClient, "T012AB3C4/A0KRD7HC3")
+//	limiter, err := chatdmredis.NewLimiter(redisClient, "T012AB3C4/A0KRD7HC3")
 //	…
 //	client, err := chatdm.NewClient(token, chatdm.WithLimiter(limiter))
 //
@@ -47,7 +47,7 @@
 // A Redis that comes back empty has forgotten the calls of the last minute. The
 // processes that made them tell it so, and it then holds all of them for
 // as long as a burst takes, a fifth of a minute, so that there are not too many.
-package redislimit
+package chatdmredis
 
 import (
 	"context"
@@ -69,9 +69,9 @@ import (
 
 // ErrUnavailable is in the chain of every error of a Redis that cannot be
 // reached, is too slow, or answers with an error.
-var ErrUnavailable = errors.New("redislimit: redis is not available")
+var ErrUnavailable = errors.New("chatdmredis: redis is not available")
 
-//go:embed turn.lua
+//go:embed reserve.lua
 var turnScript string
 
 // Limiter is a [chatdm.Limiter] on Redis. It starts no goroutine that outlives
@@ -98,7 +98,7 @@ type Limiter struct {
 // times is what the tests shorten.
 type times struct {
 	minute   time.Duration // that the server counts in
-	window   time.Duration // that the limiter counts in; see New
+	window   time.Duration // that the limiter counts in; see NewLimiter
 	grace    time.Duration // how long after its time a turn holds
 	recovery time.Duration // to win back the pace after a refusal
 	look     time.Duration // between two looks at Redis of who waits
@@ -114,7 +114,7 @@ type Option func(*Limiter)
 // WithTier sets the tier of a key, "slack.conversations.close" or
 // "slack.chat.postMessage", in place of the published one, as
 // [chatdm.WithTier] does. The zero Tier lets the method pass, without Redis. A
-// Burst above PerMinute is PerMinute. [New] refuses negative numbers, and a key
+// Burst above PerMinute is PerMinute. [NewLimiter] refuses negative numbers, and a key
 // that does not begin with slack. or rocketchat., which is that of no call.
 //
 // All processes should name the same: each holds its own calls to the numbers
@@ -157,14 +157,14 @@ func WithOnFallback(fn func(key string, err error)) Option {
 	return func(l *Limiter) { l.onFallback = fn }
 }
 
-// New returns a limiter for the budgets of name: Slack counts by workspace, app
+// NewLimiter returns a limiter for the budgets of name: Slack counts by workspace, app
 // and method, so let it name the workspace and the app. It is part of every
 // key: up to 200 characters without white space, control characters and braces.
 //
 // It knows the tiers that Slack publishes, as [chatdm.NewTierLimiter] does.
 // Nothing is sent to Redis yet. A nil option is skipped. The error is a
 // *[chatdm.Error] of [chatdm.KindInvalidRequest].
-func New(client redis.UniversalClient, name string, opts ...Option) (*Limiter, error) {
+func NewLimiter(client redis.UniversalClient, name string, opts ...Option) (*Limiter, error) {
 	l := &Limiter{
 		client: client, name: name, prefix: "chatdm:", timeout: 500 * time.Millisecond, tiers: chatdm.SlackTiers(),
 		script: redis.NewScript(turnScript), id: rand.Text()[:10], lines: make(map[string]*line),
@@ -175,7 +175,7 @@ func New(client redis.UniversalClient, name string, opts ...Option) (*Limiter, e
 		}
 	}
 	if err := l.check(); err != nil {
-		return nil, &chatdm.Error{Service: "redislimit", Method: "New", Kind: chatdm.KindInvalidRequest, Err: err}
+		return nil, &chatdm.Error{Service: "chatdmredis", Method: "NewLimiter", Kind: chatdm.KindInvalidRequest, Err: err}
 	}
 	// A call may be sent as late after its turn as a turn holds and an answer of
 	// Redis takes; and two requests may differ by the rest in how long they are

@@ -108,6 +108,14 @@ type times struct {
 // slowdown is how much of its pace a refused method keeps.
 const slowdown = 0.8
 
+// The script has the same bounds.
+const (
+	maxPerMinute  = 1_000_000
+	maxRetryAfter = time.Hour
+	maxTimeout    = time.Hour
+	maxWait       = 365 * 24 * time.Hour // no result of the script is longer
+)
+
 // Option sets one thing of a [Limiter].
 type Option func(*Limiter)
 
@@ -205,12 +213,15 @@ func (l *Limiter) check() error {
 		if !strings.HasPrefix(key, "slack.") && !strings.HasPrefix(key, "rocketchat.") {
 			return fmt.Errorf("WithTier: the key %q does not begin with slack. or rocketchat", key)
 		}
-		if tier.PerMinute < 0 || tier.Burst < 0 {
-			return fmt.Errorf("WithTier: %s: a number is negative", key)
+		if tier.PerMinute < 0 || tier.PerMinute > maxPerMinute {
+			return fmt.Errorf("WithTier: %s: PerMinute: got %d, want 0 to %d", key, tier.PerMinute, maxPerMinute)
+		}
+		if tier.Burst < 0 {
+			return fmt.Errorf("WithTier: %s: Burst: got %d, want 0 or more", key, tier.Burst)
 		}
 	}
-	if l.timeout <= 0 {
-		return errors.New("WithTimeout: must be above zero")
+	if l.timeout <= 0 || l.timeout > maxTimeout {
+		return fmt.Errorf("WithTimeout: got %v, want more than 0 and at most %v", l.timeout, maxTimeout)
 	}
 	if l.share != 0 && !(l.share > 0 && l.share <= 1) {
 		return errors.New("WithLocalFallback: the share must be above 0 and at most 1")
@@ -253,7 +264,7 @@ func (l *Limiter) Wait(ctx context.Context, key string) error {
 // refusal with the next call.
 func (l *Limiter) Limited(ctx context.Context, key string, retryAfter time.Duration) {
 	if q := l.line(key); q != nil {
-		q.refused(context.WithoutCancel(ctx), retryAfter)
+		q.refused(context.WithoutCancel(ctx), min(retryAfter, maxRetryAfter))
 	}
 }
 
@@ -330,21 +341,22 @@ func (l *Limiter) tooSlow(ctx context.Context) error {
 	return fmt.Errorf("%w: no answer within %v", ErrUnavailable, l.timeout)
 }
 
+// parse checks everything: a value that the script cannot return must not let a
+// call pass.
 func parse(values []any) (reply, error) {
-	bad := fmt.Errorf("%w: it answers something else", ErrUnavailable)
 	if len(values) != 5 {
-		return reply{}, bad
+		return reply{}, fmt.Errorf("%w: the script returned %d values, want 5", ErrUnavailable, len(values))
 	}
 	var n [4]int64
-	for i := range n {
+	for i, most := range [4]int64{1, maxWait.Microseconds(), maxWait.Microseconds(), maxWait.Microseconds()} {
 		var ok bool
-		if n[i], ok = values[i].(int64); !ok {
-			return reply{}, bad
+		if n[i], ok = values[i].(int64); !ok || n[i] < 0 || n[i] > most {
+			return reply{}, fmt.Errorf("%w: value %d of the script: got %v, want an integer from 0 to %d", ErrUnavailable, i+1, values[i], most)
 		}
 	}
 	gen, ok := values[4].(string)
-	if !ok {
-		return reply{}, bad
+	if !ok || gen == "" {
+		return reply{}, fmt.Errorf("%w: value 5 of the script: got %v, want a name", ErrUnavailable, values[4])
 	}
 	us := func(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 	return reply{granted: n[0] == 1, at: us(n[1]), tat: us(n[2]), pause: us(n[3]), gen: gen}, nil

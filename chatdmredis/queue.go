@@ -149,7 +149,7 @@ func (q *line) leave() {
 func (q *line) ask(ctx context.Context) (reply, error) {
 	patience := "-1"
 	if deadline, ok := ctx.Deadline(); ok {
-		patience = micros(max(0, time.Until(deadline)))
+		patience = micros(max(0, min(time.Until(deadline), maxWait)))
 	}
 	asked := time.Now()
 	r, err := q.run(ctx, q.l.id+":"+strconv.Itoa(q.id), patience)

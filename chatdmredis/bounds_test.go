@@ -1,0 +1,209 @@
+//go:build unix
+
+package chatdmredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/chatdm/chatdm"
+)
+
+// A Retry-After in epoch milliseconds, or one that overflows a time.Duration,
+// pauses for an hour. It must not let calls pass.
+func TestRetryAfterIsAtMostAnHour(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t)
+	for i, retryAfter := range []time.Duration{
+		time.Hour + 1, 1_700_000_000_000 * time.Millisecond, math.MaxInt64 - 1, math.MaxInt64,
+	} {
+		name := t.Name() + "-" + strconv.Itoa(i)
+		reporter, other := newLimiter(t, s.client(t), name, time.Minute), newLimiter(t, s.client(t), name, time.Minute)
+		reporter.Limited(t.Context(), closeKey, retryAfter)
+		for range 2 {
+			for _, l := range []*Limiter{reporter, other} {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				err := l.Wait(ctx, closeKey)
+				cancel()
+				e, ok := errors.AsType[*chatdm.Error](err)
+				if !ok || e.Kind != chatdm.KindRateLimited || e.RetryAfter <= 59*time.Minute || e.RetryAfter > time.Hour {
+					t.Errorf("Wait after Limited(%v): got %v, want KindRateLimited with a RetryAfter of about an hour", retryAfter, err)
+				}
+			}
+		}
+		// Without a deadline, calls wait: a burst until the end of the pause, others longer.
+		for i := range 8 {
+			l := newLimiter(t, s.client(t), name, time.Minute)
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(50*time.Millisecond, cancel)
+			if err := l.Wait(ctx, closeKey); !errors.Is(err, context.Canceled) {
+				t.Errorf("Wait %d without a deadline after Limited(%v): got %v, want context.Canceled", i+1, retryAfter, err)
+			}
+		}
+	}
+}
+
+func TestLimitedIgnoresNonPositiveRetryAfter(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(t, sharedServer(t).client(t), t.Name(), time.Minute)
+	for _, retryAfter := range []time.Duration{0, -1, math.MinInt64} {
+		l.Limited(t.Context(), closeKey, retryAfter)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := l.Wait(ctx, closeKey); err != nil {
+		t.Errorf("got %v, want nil", err)
+	}
+}
+
+// Whatever the hash and the sorted set hold, the limiter starts over instead of
+// pausing for years or letting every call pass.
+func TestImpossibleState(t *testing.T) {
+	t.Parallel()
+	const calls, minute = 20, 2 * time.Second
+	check := func(name string, corrupt func(client *redis.Client, state, log string)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := sharedServer(t).client(t)
+			l := newLimiter(t, client, t.Name(), minute)
+			pass(t, l, 1)
+			corrupt(client, l.line(closeKey).keys[0], l.line(closeKey).keys[1])
+			ctx, cancel := context.WithTimeout(t.Context(), 2*minute)
+			defer cancel()
+			start := time.Now()
+			for i := range 5 {
+				if err := l.Wait(ctx, closeKey); err != nil {
+					t.Errorf("call %d: got %v, want nil", i+1, err)
+				}
+			}
+			// The limiter knows that Redis has lost its first call, so there is no burst.
+			if took := time.Since(start); took < 4*minute/calls {
+				t.Errorf("5 calls took %v, want at least %v", took, 4*minute/calls)
+			}
+		})
+	}
+	for _, field := range []string{"tat", "until", "slowed", "seen"} {
+		for _, value := range []string{"nan", "inf", "-inf", "-1", "1e300", "x"} {
+			check(field+" "+value, func(client *redis.Client, state, _ string) {
+				client.HSet(t.Context(), state, field, value)
+			})
+		}
+	}
+	for _, score := range []float64{math.Inf(1), 1e300} {
+		check(fmt.Sprint("score ", score), func(client *redis.Client, _, log string) {
+			client.ZAdd(t.Context(), log, redis.Z{Score: score, Member: "x"})
+		})
+	}
+}
+
+func TestScriptArguments(t *testing.T) {
+	t.Parallel()
+	client := ownServer(t).client(t)
+	l := newLimiter(t, client, t.Name(), time.Minute)
+	keys := l.line(closeKey).keys
+	run := func(i int, value any) ([]any, error) {
+		args := []any{"id", 20, 4, 60e6, 61e6, 250e3, 0.8, 300e6, "fresh", "", "0", 0, -1}
+		args[i-1] = value
+		return l.script.Run(t.Context(), client, keys, args...).Slice()
+	}
+	for i, values := range map[int][]any{
+		2: {0, -1, 1.1e6, math.MaxInt},
+		3: {0, -1, 21, math.MaxInt},
+		4: {0, -1, 1e300}, 5: {0, -1, 1e300}, 6: {-1, 1e300}, 7: {-1, 2}, 8: {0, -1, 1e300},
+		12: nil, 13: {-2, 1e300},
+	} {
+		for _, value := range append(values, "nan", "-nan", "", "x") {
+			if got, err := run(i, value); err == nil {
+				t.Errorf("argument %d is %v: got %v, want an error", i, value, got)
+			}
+		}
+	}
+	if n := client.Exists(t.Context(), keys...).Val(); n != 0 {
+		t.Errorf("got %d keys after rejected arguments, want 0", n)
+	}
+	// How long the server refuses is bounded instead, so that no refusal is lost.
+	for _, tt := range []struct {
+		retryAfter any
+		want       time.Duration
+	}{{-1, 0}, {"-inf", 0}, {1e300, time.Hour}, {"inf", time.Hour}, {math.MaxInt64, time.Hour}} {
+		client.Del(t.Context(), keys...)
+		values, err := run(12, tt.retryAfter)
+		if err != nil {
+			t.Errorf("refused for %v: got %v, want nil", tt.retryAfter, err)
+			continue
+		}
+		if r, err := parse(values); err != nil || r.pause != tt.want || r.at != tt.want {
+			t.Errorf("refused for %v: got %+v, %v, want a pause of %v", tt.retryAfter, r, err, tt.want)
+		}
+	}
+}
+
+func TestParseRejectsImpossibleResults(t *testing.T) {
+	valid := []any{int64(1), int64(0), int64(0), int64(0), "x"}
+	if r, err := parse(valid); err != nil || !r.granted || r.gen != "x" {
+		t.Fatalf("got %+v, %v, want a granted call", r, err)
+	}
+	bad := [][]any{nil, {}, valid[:4], append(valid[:5:5], int64(0)), {1, 2, 3, 4, "x"}}
+	for i := range valid {
+		for _, value := range []any{
+			nil, int64(-1), int64(math.MinInt64), int64(math.MaxInt64), maxWait.Microseconds() + 1,
+			1, 0.5, math.NaN(), math.Inf(1), "", true, []any{int64(1)}, errors.New("x"),
+		} {
+			values := append([]any(nil), valid...)
+			values[i] = value
+			bad = append(bad, values)
+		}
+		if i < 4 {
+			bad = append(bad, append(append(append([]any(nil), valid[:i]...), "0"), valid[i+1:]...))
+		}
+	}
+	bad = append(bad, []any{int64(2), int64(0), int64(0), int64(0), "x"})
+	for _, values := range bad {
+		if r, err := parse(values); !errors.Is(err, ErrUnavailable) || r != (reply{}) {
+			t.Errorf("%v: got %+v, %v, want ErrUnavailable", values, r, err)
+		}
+	}
+}
+
+func TestHugeTiers(t *testing.T) {
+	t.Parallel()
+	client := sharedServer(t).client(t)
+	for _, n := range []int{1_000_001, math.MaxInt32, math.MaxInt} {
+		l, err := NewLimiter(client, "T1", WithTier(closeKey, chatdm.Tier{PerMinute: n}), WithLocalFallback(1))
+		if l != nil || !errors.Is(err, chatdm.KindInvalidRequest) {
+			t.Errorf("PerMinute %d: got %v, %v, want KindInvalidRequest", n, l, err)
+		}
+	}
+	for _, timeout := range []time.Duration{time.Hour + 1, math.MaxInt64} {
+		l, err := NewLimiter(client, "T1", WithTimeout(timeout))
+		if l != nil || !errors.Is(err, chatdm.KindInvalidRequest) {
+			t.Errorf("timeout %v: got %v, %v, want KindInvalidRequest", timeout, l, err)
+		}
+	}
+	for _, tier := range []chatdm.Tier{
+		{PerMinute: 1_000_000}, {PerMinute: 1_000_000, Burst: math.MaxInt}, {PerMinute: 5, Burst: math.MaxInt},
+	} {
+		l := newLimiter(t, client, t.Name()+"-"+strconv.Itoa(tier.PerMinute)+strconv.FormatBool(tier.Burst > 0), time.Minute,
+			WithTier(closeKey, tier), WithLocalFallback(1))
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		for i := range 5 {
+			if err := l.Wait(ctx, closeKey); err != nil {
+				t.Errorf("%+v, call %d: got %v, want nil", tier, i+1, err)
+			}
+		}
+		// A full window is the only thing that holds up the sixth.
+		ctx, cancel2 := context.WithTimeout(ctx, 5*time.Second)
+		if err := l.Wait(ctx, closeKey); errors.Is(err, chatdm.KindRateLimited) != (tier.PerMinute == 5) {
+			t.Errorf("%+v, call 6: got %v", tier, err)
+		}
+		cancel2()
+		cancel()
+	}
+}

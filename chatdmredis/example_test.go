@@ -13,9 +13,9 @@ import (
 	"github.com/chatdm/chatdm/chatdmredis"
 )
 
-// It needs a Redis, and so it is not run.
+// This example requires a Redis server, so it is compiled but not run.
 func ExampleNewLimiter() {
-	// Its own retries would only make an outage longer.
+	// Without retries in the Redis client, calls fail faster during an outage.
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, DialerRetries: 1})
 	defer rdb.Close()
 	limiter, err := chatdmredis.NewLimiter(rdb, "T012AB3C4/A0KRD7HC3") // the workspace and the app whose calls Slack counts
@@ -30,11 +30,11 @@ func ExampleNewLimiter() {
 	}
 	_, err = client.Conversations.Close(context.Background(), "D024BFF1M")
 	if errors.Is(err, chatdmredis.ErrUnavailable) {
-		fmt.Println("Redis is gone; nothing was sent")
+		fmt.Println("Redis is unavailable. The client sent nothing.")
 	}
 }
 
-// Four processes that go on without Redis, each at a quarter of the budget.
+// Four processes continue without Redis, each at a quarter of the tier.
 func ExampleWithLocalFallback() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
 	defer client.Close()
@@ -42,9 +42,9 @@ func ExampleWithLocalFallback() {
 		chatdmredis.WithLocalFallback(0.25),
 		chatdmredis.WithOnFallback(func(key string, err error) {
 			if err != nil {
-				slog.Warn("pacing without Redis", "key", key, "error", err)
+				slog.Warn("limiting locally, without Redis", "key", key, "error", err)
 			} else {
-				slog.Info("pacing on Redis again", "key", key)
+				slog.Info("limiting through Redis again", "key", key)
 			}
 		}))
 	if err != nil {
@@ -54,8 +54,8 @@ func ExampleWithLocalFallback() {
 	_ = limiter
 }
 
-// Slack allows about a message a second in a channel, which is no tier of the
-// method: here one channel is all that the app writes to.
+// Slack allows about one message per second in each channel. This app posts to only
+// one channel, so the limit applies to the method.
 func ExampleWithTier() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
 	defer client.Close()

@@ -1,52 +1,68 @@
-// Package chatdmredis paces the calls of any number of processes together: it
-// is a [chatdm.Limiter] that keeps its counts in Redis.
+// Package chatdmredis provides a rate limiter that any number of processes share
+// through Redis. Create one [Limiter] per workspace and app with [NewLimiter],
+// and pass it to the clients that make calls for them:
 //
-//	limiter, err := chatdmredis.NewLimiter(redisClient, "T012AB3C4/A0KRD7HC3")
+//	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, DialerRetries: 1})
+//	limiter, err := chatdmredis.NewLimiter(rdb, "T012AB3C4/A0KRD7HC3") // workspace and app
 //	…
 //	client, err := chatdm.NewClient(token, chatdm.WithLimiter(limiter))
 //
-// Every process that names the same workspace and app on the same Redis shares
-// one budget for each method, and a refusal that one of them meets pauses all.
-// It paces as [chatdm.TierLimiter] does: a token bucket at the method's tier,
-// no more calls than the tier in any minute, and a fifth fewer for a while after
-// a refusal. More processes do not make it faster: what Slack allows is for all
-// of them together.
+// Limiters with the same name on the same Redis share one rate limit per method.
+// If one of them gets a 429, they all pause. Adding processes does not allow more
+// calls, because Slack limits the processes of an app together.
 //
-// # What it costs
+// A Limiter paces calls like a [chatdm.TierLimiter]. It combines a token bucket,
+// which sets the rate and the burst, with a sliding window of one minute, which
+// never holds more calls than the tier allows. After a 429, the window holds a
+// fifth fewer calls. The limit recovers over the next five minutes.
 //
-// A call that may go at once takes one round trip to Redis, one script. A call
-// that has to wait takes two, one to be given a turn and one at that turn, and
-// one more for each five seconds of the wait. Callers of one process wait in
-// line, and only the first of them talks to Redis: ten thousand waiting
-// goroutines cost no more than one. Three busy processes that share 20 calls a
-// minute have nine seconds between the calls of each, and make three round
-// trips for each call, 60 a minute in all.
+// # Cost
 //
-// A turn is a time on Redis's clock: the clocks of the machines do not matter,
-// and busy processes come one after the other. The turn of a caller who leaves
-// goes to the next one of its process; if none comes in time, some calls fewer are
-// sent, a burst at most.
+// Each operation on Redis runs one script in one round trip:
 //
-// A method has two keys, one of them with an entry for each call of the last
-// minute. Both have one hash tag, for Redis Cluster, and both expire. It needs
-// Redis 5 or later, or what speaks its protocol and runs its scripts.
+//   - A call that does not have to wait needs one operation.
+//   - A call that has to wait needs two: one reserves a slot, and one uses it.
+//   - A long wait needs one more operation every five seconds.
 //
-// # When Redis fails
+// The callers in one process queue up, and only the first one talks to Redis. Ten
+// thousand waiting goroutines therefore cost no more than one. For example, three
+// busy processes that share 20 calls per minute run about 60 scripts per minute.
 //
-// No call passes unpaced. Where Redis is gone, does not answer in time or
-// answers with an error, the calls that wait for it fail with [ErrUnavailable],
-// which a client returns as [chatdm.KindUnavailable]: within [WithTimeout], or
-// for those that have to wait anyway, when their turn comes or five seconds
-// pass. [WithLocalFallback] paces them at a share of the budget instead. The
-// retries of the Redis client happen within that time; with its MaxRetries -1
-// and DialerRetries 1, an error comes at once, and says what was wrong. It has no
-// RetryAfter, as nobody knows: let all callers pause together before they try
-// again, or the log fills. (The Redis client writes to standard error of its own
-// accord; its package logging turns that off.)
+// A slot is a point in time on the clock of Redis. The clocks of the machines do
+// not matter. If a caller gives up, its slot goes to the next caller in the same
+// process. If none comes in time, the slot is lost. At most one burst of slots can
+// be lost this way.
 //
-// A Redis that comes back empty has forgotten the calls of the last minute. The
-// processes that made them tell it so, and it then holds all of them for
-// as long as a burst takes, a fifth of a minute, so that there are not too many.
+// Each method uses two keys: a hash, and a sorted set with one entry for each
+// call of the last minute. Both keys expire.
+//
+// # Redis failures
+//
+// A call never bypasses the limit. If Redis cannot be reached, does not respond
+// in time, or returns an error, the waiting calls fail with an error that matches
+// [ErrUnavailable]. The client returns it as [chatdm.KindUnavailable]. A call that
+// needs Redis at that moment fails within the timeout (see [WithTimeout]). A call
+// that already waits for a slot fails when it next needs Redis, which takes up to
+// five seconds longer. With [WithLocalFallback], the calls continue at a fraction
+// of the tier instead.
+//
+// The retries of the Redis client count toward the timeout. Set its MaxRetries to
+// -1 and its DialerRetries to 1 to get an error immediately, with its cause. The
+// error has no RetryAfter. Pause all callers before you try again, or they will
+// fill the log. The Redis client itself logs to standard error. Its package logging
+// turns that off.
+//
+// If Redis loses its data, the limiters that made calls in the last minute notice
+// it. For as long as the token bucket takes to earn one burst (a fifth of a minute
+// by default), no call passes in any process. The calls before and after the loss
+// therefore stay within the tier together.
+//
+// # Redis Cluster
+//
+// The limiter requires Redis 5 or later, or a server that supports the same
+// protocol and scripts. It works with Redis Cluster: the two keys of a method share
+// a hash tag, so they are in the same hash slot. Different methods have different
+// hash tags. To choose one hash tag for all keys, use [WithPrefix].
 package chatdmredis
 
 import (
@@ -67,151 +83,177 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// ErrUnavailable is in the chain of every error of a Redis that cannot be
-// reached, is too slow, or answers with an error.
-var ErrUnavailable = errors.New("chatdmredis: redis is not available")
+// ErrUnavailable is returned by [Limiter.Wait] if Redis cannot be reached, does
+// not respond in time, or returns an error or an unexpected result. Use
+// [errors.Is] to test for it.
+var ErrUnavailable = errors.New("chatdmredis: Redis is unavailable")
 
 //go:embed reserve.lua
-var turnScript string
+var reserveScript string
 
-// Limiter is a [chatdm.Limiter] on Redis. It starts no goroutine that outlives
-// its calls by more than the timeouts of the Redis client, and needs no Close;
-// the Redis client remains its owner's.
+// Limiter is a [chatdm.Limiter] that shares its limits with other processes
+// through Redis. Create it with [NewLimiter]. The zero value is not usable.
+//
+// A Limiter is safe for concurrent use by multiple goroutines. It does not need
+// to be closed, and it does not close the Redis client. It starts goroutines only
+// for operations on Redis. They end at the latest when the Redis client times out.
 type Limiter struct {
-	client     redis.UniversalClient
-	name       string
-	prefix     string
-	tiers      map[string]chatdm.Tier
-	timeout    time.Duration
-	share      float64 // of the local fallback; zero for none
-	onFallback func(key string, err error)
+	client        redis.UniversalClient
+	name          string
+	prefix        string
+	tiers         map[string]chatdm.Tier
+	timeout       time.Duration
+	fallbackShare float64 // 0 if there is no local fallback
+	onFallback    func(key string, err error)
 
-	times  times
+	timing timing
 	script *redis.Script
-	local  *chatdm.TierLimiter // nil without fallback
-	id     string              // of this Limiter among all processes
+	local  *chatdm.TierLimiter // nil if there is no local fallback
+	id     string              // unique among the limiters of all processes
 
-	mu    sync.Mutex
-	lines map[string]*line
+	mu     sync.Mutex
+	queues map[string]*queue // by limiter key
 }
 
-// times is what the tests shorten.
-type times struct {
-	minute   time.Duration // that the server counts in
-	window   time.Duration // that the limiter counts in; see NewLimiter
-	grace    time.Duration // how long after its time a turn holds
-	recovery time.Duration // to win back the pace after a refusal
-	look     time.Duration // between two looks at Redis of who waits
-	probe    time.Duration // between two looks at Redis of who has fallen back
+// timing holds the durations that tests shorten.
+type timing struct {
+	minute        time.Duration // the period that the server counts in
+	window        time.Duration // the period that the limiter counts in; see NewLimiter
+	grace         time.Duration // how long a slot stays usable
+	recovery      time.Duration // how long the full limit takes to return after a 429
+	checkInterval time.Duration // the longest sleep between two operations of a waiting caller
+	retryInterval time.Duration // how long the local fallback lasts before Redis is tried again
 }
 
-// slowdown is how much of its pace a refused method keeps.
+// slowdown is the fraction of the limit that remains after a 429.
 const slowdown = 0.8
 
-// The script has the same bounds.
+// reserve.lua has the same bounds.
 const (
 	maxPerMinute  = 1_000_000
 	maxRetryAfter = time.Hour
 	maxTimeout    = time.Hour
-	maxWait       = 365 * 24 * time.Hour // no result of the script is longer
+	maxWait       = 365 * 24 * time.Hour // the script never returns a longer wait
 )
 
-// Option sets one thing of a [Limiter].
+// Option configures a [Limiter].
 type Option func(*Limiter)
 
-// WithTier sets the tier of a key, "slack.conversations.close" or
-// "slack.chat.postMessage", in place of the published one, as
-// [chatdm.WithTier] does. The zero Tier lets the method pass, without Redis. A
-// Burst above PerMinute is PerMinute. [NewLimiter] refuses negative numbers, and a key
-// that does not begin with slack. or rocketchat., which is that of no call.
+// WithTier sets the tier of a limiter key, such as "slack.conversations.close".
+// It replaces the tier that Slack publishes, if there is one. A key must start
+// with "slack." or "rocketchat.".
 //
-// All processes should name the same: each holds its own calls to the numbers
-// that it was given, counting those of all.
+// PerMinute must be from 0 to 1,000,000. If it is 0, the limiter does not limit
+// the method and does not use Redis for it. Burst must not be negative. If it is
+// 0, the burst is a fifth of PerMinute, but at least 1. A Burst above PerMinute
+// counts as PerMinute. [NewLimiter] rejects other values.
+//
+// Use the same tiers in all processes. Each process applies its own tiers to the
+// calls of all of them.
 func WithTier(key string, tier chatdm.Tier) Option {
 	return func(l *Limiter) { l.tiers[key] = tier }
 }
 
-// WithTimeout bounds one operation on Redis, half a second by default, whatever
-// the timeouts of the Redis client. A call may be that late, which the limiter
-// allows for: it spreads a minute's calls over 60.5 seconds and the timeout.
+// WithTimeout sets the timeout of one operation on Redis, regardless of the
+// timeouts of the Redis client. The default is 500 milliseconds. [NewLimiter]
+// rejects a timeout that is not positive or that exceeds one hour.
+//
+// A longer timeout lowers the rate a little. An operation can delay a call by up
+// to the timeout, so the limiter counts the calls of a minute over 60.5 seconds
+// plus the timeout.
 func WithTimeout(d time.Duration) Option {
 	return func(l *Limiter) { l.timeout = d }
 }
 
-// WithPrefix begins the keys, in place of "chatdm:". It may have a hash tag of
-// its own, which then decides on the slot of all keys.
+// WithPrefix sets the prefix of all Redis keys. The default is "chatdm:". If the
+// prefix contains a Redis Cluster hash tag, such as "{chatdm}:", all keys are in
+// the same hash slot.
 func WithPrefix(prefix string) Option {
 	return func(l *Limiter) { l.prefix = prefix }
 }
 
-// WithLocalFallback keeps calls going while Redis fails, each process for
-// itself at that share of the tier and without a burst: with four processes, a
-// quarter or less. One call a minute is the least. Without it such calls fail.
+// WithLocalFallback lets calls continue while Redis is unavailable. Each process
+// then paces its own calls at the given share of the tier, rounded down to whole
+// calls per minute but at least one, and without a burst. Four processes should
+// use a share of 0.25 or less. The share must be greater than 0 and at most 1, or
+// [NewLimiter] returns an error. Without this option, calls fail while Redis is
+// unavailable.
 //
-// Redis is tried again every three seconds. In the minute of a change between
-// the two the processes together may send up to a fifth more than the tier, so
-// that a few calls may be refused, which the client waits out.
+// The limiter tries Redis again every three seconds. In the minute after a switch
+// to or from the fallback, the processes together may send up to a fifth more
+// calls than the tier allows. The server may reject some of these calls with a
+// 429, which the client handles as usual.
 func WithLocalFallback(share float64) Option {
 	return func(l *Limiter) {
-		if l.share = share; share == 0 {
-			l.share = -1 // not the same as none
+		if l.fallbackShare = share; share == 0 {
+			l.fallbackShare = -1 // so that validate rejects it
 		}
 	}
 }
 
-// WithOnFallback has fn called when the pacing of a key falls back, with the
-// reason, and with nil when it is back on Redis. It must not block.
+// WithOnFallback sets a function that the limiter calls when a limiter key
+// switches to the local fallback, with the reason, and when it switches back to
+// Redis, with a nil error. The function must not block, and must be safe for
+// concurrent use. If fn is nil, nothing is called. This option has no effect
+// without [WithLocalFallback].
 func WithOnFallback(fn func(key string, err error)) Option {
 	return func(l *Limiter) { l.onFallback = fn }
 }
 
-// NewLimiter returns a limiter for the budgets of name: Slack counts by workspace, app
-// and method, so let it name the workspace and the app. It is part of every
-// key: up to 200 characters without white space, control characters and braces.
+// NewLimiter returns a limiter that shares its limits with all limiters that have
+// the same name and prefix on the same Redis. Slack counts calls per workspace,
+// app, and method, so the name should identify the workspace and the app. The name
+// becomes part of each Redis key. It must have 1 to 200 bytes of valid UTF-8,
+// without white space, control characters, or braces.
 //
-// It knows the tiers that Slack publishes, as [chatdm.NewTierLimiter] does.
-// Nothing is sent to Redis yet. A nil option is skipped. The error is a
+// The limiter starts with the tiers of [chatdm.SlackTiers]. It does not limit
+// methods that have no tier. A nil option is ignored.
+//
+// NewLimiter does not connect to Redis. If an argument is invalid, it returns a
 // *[chatdm.Error] of [chatdm.KindInvalidRequest].
 func NewLimiter(client redis.UniversalClient, name string, opts ...Option) (*Limiter, error) {
 	l := &Limiter{
 		client: client, name: name, prefix: "chatdm:", timeout: 500 * time.Millisecond, tiers: chatdm.SlackTiers(),
-		script: redis.NewScript(turnScript), id: rand.Text()[:10], lines: make(map[string]*line),
+		script: redis.NewScript(reserveScript), id: rand.Text()[:10], queues: make(map[string]*queue),
 	}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(l)
 		}
 	}
-	if err := l.check(); err != nil {
+	if err := l.validate(); err != nil {
 		return nil, &chatdm.Error{Service: "chatdmredis", Method: "NewLimiter", Kind: chatdm.KindInvalidRequest, Err: err}
 	}
-	// A call may be sent as late after its turn as a turn holds and an answer of
-	// Redis takes; and two requests may differ by the rest in how long they are
-	// on their way.
-	const grace, way = 250 * time.Millisecond, 250 * time.Millisecond
-	l.times = times{
-		minute: time.Minute, window: time.Minute + grace + l.timeout + way, grace: grace,
-		recovery: 5 * time.Minute, look: 5 * time.Second, probe: 3 * time.Second,
+	// The server may receive a call later than its slot: by the grace period of the
+	// slot, the time that Redis takes to respond, and the difference in network
+	// latency between two requests.
+	const grace, latency = 250 * time.Millisecond, 250 * time.Millisecond
+	l.timing = timing{
+		minute: time.Minute, window: time.Minute + grace + l.timeout + latency, grace: grace,
+		recovery: 5 * time.Minute, checkInterval: 5 * time.Second, retryInterval: 3 * time.Second,
 	}
-	l.fallBackTo()
+	l.initFallback()
 	return l, nil
 }
 
-func (l *Limiter) check() error {
+func (l *Limiter) validate() error {
 	if l.client == nil {
-		return errors.New("the redis client is nil")
+		return errors.New("client: must not be nil")
 	}
-	if l.name == "" || len(l.name) > 200 || !utf8.ValidString(l.name) {
-		return errors.New("the name must have 1 to 200 bytes of UTF-8")
+	if n := len(l.name); n == 0 || n > 200 {
+		return fmt.Errorf("name: got %d bytes, want 1 to 200", n)
+	}
+	if !utf8.ValidString(l.name) {
+		return errors.New("name: must be valid UTF-8")
 	}
 	for _, r := range l.name {
 		if unicode.IsSpace(r) || unicode.IsControl(r) || r == '{' || r == '}' {
-			return errors.New("the name must not have white space, control characters or braces")
+			return fmt.Errorf("name: got %q, want no white space, control characters, or braces", r)
 		}
 	}
 	for key, tier := range l.tiers {
 		if !strings.HasPrefix(key, "slack.") && !strings.HasPrefix(key, "rocketchat.") {
-			return fmt.Errorf("WithTier: the key %q does not begin with slack. or rocketchat", key)
+			return fmt.Errorf("WithTier: key %q must start with \"slack.\" or \"rocketchat.\"", key)
 		}
 		if tier.PerMinute < 0 || tier.PerMinute > maxPerMinute {
 			return fmt.Errorf("WithTier: %s: PerMinute: got %d, want 0 to %d", key, tier.PerMinute, maxPerMinute)
@@ -223,22 +265,23 @@ func (l *Limiter) check() error {
 	if l.timeout <= 0 || l.timeout > maxTimeout {
 		return fmt.Errorf("WithTimeout: got %v, want more than 0 and at most %v", l.timeout, maxTimeout)
 	}
-	if l.share != 0 && !(l.share > 0 && l.share <= 1) {
-		return errors.New("WithLocalFallback: the share must be above 0 and at most 1")
+	if l.fallbackShare != 0 && !(l.fallbackShare > 0 && l.fallbackShare <= 1) {
+		return errors.New("WithLocalFallback: share must be greater than 0 and at most 1")
 	}
 	return nil
 }
 
-// fallBackTo makes the local limiter.
-func (l *Limiter) fallBackTo() {
-	if l.share == 0 {
+// initFallback creates the local limiter if there is a fallback.
+func (l *Limiter) initFallback() {
+	if l.fallbackShare == 0 {
 		return
 	}
 	var opts []chatdm.TierOption
 	for key, tier := range l.tiers {
 		if tier.PerMinute > 0 {
-			// Rounded down, but not to zero, which would not pace at all.
-			n := float64(tier.PerMinute) * l.share * float64(time.Minute) / float64(l.times.minute)
+			// At least 1, because 0 would turn the limit off. The small term compensates
+			// for floating-point error before rounding down.
+			n := float64(tier.PerMinute) * l.fallbackShare * float64(time.Minute) / float64(l.timing.minute)
 			tier = chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}
 		}
 		opts = append(opts, chatdm.WithTier(key, tier))
@@ -246,120 +289,138 @@ func (l *Limiter) fallBackTo() {
 	l.local = chatdm.NewTierLimiter(opts...)
 }
 
-// Wait implements [chatdm.Limiter]. Its error is the context's; a
-// *[chatdm.Error] of [chatdm.KindRateLimited], at once, where the call's turn is
-// past the deadline of ctx, with the time until then in RetryAfter; or one that
-// matches [ErrUnavailable].
+// Wait implements [chatdm.Limiter]. It blocks until a call of key may be sent, and
+// returns nil immediately if key has no tier. It serves the goroutines of a process
+// in the order in which they call it. It returns one of these errors:
+//
+//   - the error of ctx, if ctx is done
+//   - a *[chatdm.Error] of [chatdm.KindRateLimited], as soon as Wait knows that the
+//     wait would exceed the deadline of ctx; its RetryAfter is the wait
+//   - an error that matches [ErrUnavailable], if Redis is unavailable and there is
+//     no local fallback
 func (l *Limiter) Wait(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if q := l.line(key); q != nil {
+	if q := l.queue(key); q != nil {
 		return q.wait(ctx)
 	}
 	return nil
 }
 
-// Limited implements [chatdm.Limiter]. Where Redis fails, it learns of the
-// refusal with the next call.
+// Limited implements [chatdm.Limiter]. It pauses key for retryAfter in all
+// processes and lowers the limit for a while. A retryAfter of more than one hour
+// counts as one hour. A retryAfter of 0 or less is ignored.
+//
+// Limited blocks for at most the timeout of an operation on Redis. If Redis is
+// unavailable, the limiter remembers the pause, and the next call that reaches
+// Redis reports it to the other processes.
 func (l *Limiter) Limited(ctx context.Context, key string, retryAfter time.Duration) {
-	if q := l.line(key); q != nil {
-		q.refused(context.WithoutCancel(ctx), min(retryAfter, maxRetryAfter))
+	if q := l.queue(key); q != nil {
+		q.limited(context.WithoutCancel(ctx), min(retryAfter, maxRetryAfter))
 	}
 }
 
-// line is that of a key, nil for one without a tier.
-func (l *Limiter) line(key string) *line {
+// queue returns the queue of key, or nil if key has no tier.
+func (l *Limiter) queue(key string) *queue {
 	tier := l.tiers[key]
 	if tier.PerMinute <= 0 {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	q := l.lines[key]
+	q := l.queues[key]
 	if q == nil {
-		q = newLine(l, key, tier)
-		l.lines[key] = q
+		q = newQueue(l, key, tier)
+		l.queues[key] = q
 	}
 	return q
 }
 
-// reply is what the script answers. The spans are from now on.
-type reply struct {
-	granted        bool          // the turn is taken; otherwise it would be too late
-	at, tat, pause time.Duration // until the turn, until the bucket is full, until the refusal ends
-	gen            string
+// scriptResult is what reserve.lua returns. The durations start at the time when
+// the script ran.
+type scriptResult struct {
+	reserved   bool          // a slot is reserved; if not, it would be later than the caller can wait
+	wait       time.Duration // until the slot
+	untilFull  time.Duration // until the token bucket is full
+	pause      time.Duration // until the pause after a 429 ends
+	generation string        // identifies the state; changes if Redis loses it
 }
 
-// run runs the script, for no longer than the timeout: of itself the Redis
-// client would go on for as long as its own timeouts say, whatever the context.
-func (l *Limiter) run(ctx context.Context, q *line, args []any) (reply, error) {
+// runScript runs reserve.lua. It returns when the timeout has passed, even if the
+// Redis client is still busy, because that client has timeouts that do not depend
+// on the context.
+func (l *Limiter) runScript(ctx context.Context, q *queue, args []any) (scriptResult, error) {
 	bounded, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	select {
-	case q.running <- struct{}{}:
+	case q.operations <- struct{}{}:
 	case <-bounded.Done():
-		return reply{}, l.tooSlow(ctx)
+		return scriptResult{}, l.timeoutError(ctx)
 	}
-	type result struct {
+	type response struct {
 		values []any
 		err    error
 	}
-	done := make(chan result, 1)
+	done := make(chan response, 1)
 	go func() {
-		defer func() { <-q.running }()
-		values, err := l.script.Run(bounded, l.client, q.keys, args...).Slice()
-		done <- result{values, err}
+		defer func() { <-q.operations }()
+		values, err := l.script.Run(bounded, l.client, q.redisKeys, args...).Slice()
+		done <- response{values, err}
 	}()
 	select {
 	case r := <-done:
 		if r.err == nil {
-			return parse(r.values)
+			return parseResult(r.values)
 		}
 		if bounded.Err() != nil {
-			return reply{}, l.tooSlow(ctx)
+			return scriptResult{}, l.timeoutError(ctx)
 		}
 		if errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, context.Canceled) {
-			// A timeout of the network, not of the caller, who is told otherwise by
-			// these.
-			return reply{}, fmt.Errorf("%w: %v", ErrUnavailable, r.err) //nolint:errorlint // not to match them
+			// The network timed out, not the caller. The error must not match a context
+			// error, or the client would report that the caller's own time is up.
+			return scriptResult{}, fmt.Errorf("%w: %v", ErrUnavailable, r.err) //nolint:errorlint // see above
 		}
-		return reply{}, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
+		return scriptResult{}, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
 	case <-bounded.Done():
-		return reply{}, l.tooSlow(ctx)
+		return scriptResult{}, l.timeoutError(ctx)
 	}
 }
 
-// tooSlow is the error of an operation that was given up.
-func (l *Limiter) tooSlow(ctx context.Context) error {
+// timeoutError returns the error of an operation that took too long. ctx is the
+// context of the caller.
+func (l *Limiter) timeoutError(ctx context.Context) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w: no answer before the deadline of the call", ErrUnavailable)
+		return fmt.Errorf("%w: no response before the context deadline", ErrUnavailable)
 	}
-	return fmt.Errorf("%w: no answer within %v", ErrUnavailable, l.timeout)
+	return fmt.Errorf("%w: no response within %v", ErrUnavailable, l.timeout)
 }
 
-// parse checks everything: a value that the script cannot return must not let a
-// call pass.
-func parse(values []any) (reply, error) {
+// parseResult converts what reserve.lua returned. It rejects everything that the
+// script cannot return, because a wrong value could let calls pass.
+func parseResult(values []any) (scriptResult, error) {
 	if len(values) != 5 {
-		return reply{}, fmt.Errorf("%w: the script returned %d values, want 5", ErrUnavailable, len(values))
+		return scriptResult{}, fmt.Errorf("%w: script result: got %d values, want 5", ErrUnavailable, len(values))
 	}
 	var n [4]int64
 	for i, most := range [4]int64{1, maxWait.Microseconds(), maxWait.Microseconds(), maxWait.Microseconds()} {
 		var ok bool
 		if n[i], ok = values[i].(int64); !ok || n[i] < 0 || n[i] > most {
-			return reply{}, fmt.Errorf("%w: value %d of the script: got %v, want an integer from 0 to %d", ErrUnavailable, i+1, values[i], most)
+			return scriptResult{}, fmt.Errorf("%w: script result: value %d: got %v, want an integer from 0 to %d",
+				ErrUnavailable, i+1, values[i], most)
 		}
 	}
-	gen, ok := values[4].(string)
-	if !ok || gen == "" {
-		return reply{}, fmt.Errorf("%w: value 5 of the script: got %v, want a name", ErrUnavailable, values[4])
+	generation, ok := values[4].(string)
+	if !ok || generation == "" {
+		return scriptResult{}, fmt.Errorf("%w: script result: value 5: got %v, want a non-empty string", ErrUnavailable, values[4])
 	}
-	us := func(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
-	return reply{granted: n[0] == 1, at: us(n[1]), tat: us(n[2]), pause: us(n[3]), gen: gen}, nil
+	duration := func(micros int64) time.Duration { return time.Duration(micros) * time.Microsecond }
+	return scriptResult{
+		reserved: n[0] == 1, wait: duration(n[1]), untilFull: duration(n[2]), pause: duration(n[3]), generation: generation,
+	}, nil
 }
 
-func micros(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }
+func formatMicros(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }

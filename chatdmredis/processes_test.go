@@ -4,8 +4,11 @@ package chatdmredis
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -14,36 +17,73 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// closeUntil closes direct messages through a client with the limiter.
-func closeUntil(l chatdm.Limiter, slack string, start, end time.Time, goroutines int) done {
-	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(slack), chatdm.WithLimiter(l))
+// job tells a worker process to close direct messages from several goroutines.
+type job struct {
+	Redis, Slack, Name string
+	Calls, Goroutines  int
+	Minute, Duration   time.Duration
+	Start              time.Time
+}
+
+// report is what a worker process prints.
+type report struct {
+	Passed, Unavailable, OtherErrors int
+	SlowestUnavailable               time.Duration // of the calls that failed with ErrUnavailable
+	LastOtherError                   string
+}
+
+// workerEnv is the environment variable that makes the test binary run a job.
+const workerEnv = "CHATDMREDIS_TEST_JOB"
+
+func runWorker(text string) {
+	var j job
+	if err := json.Unmarshal([]byte(text), &j); err != nil {
+		panic(err)
+	}
+	rdb := newClient(j.Redis)
+	l, err := NewLimiter(rdb, j.Name, longTimeout, WithTier(closeKey, chatdm.Tier{PerMinute: j.Calls}))
 	if err != nil {
 		panic(err)
 	}
-	time.Sleep(time.Until(start))
+	shortenMinute(l, j.Minute)
+	r := closeMessages(l, j)
+	rdb.Close()
+	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+		panic(err)
+	}
+}
+
+// closeMessages closes direct messages through a client that uses the limiter.
+func closeMessages(l chatdm.Limiter, j job) report {
+	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(j.Slack), chatdm.WithLimiter(l))
+	if err != nil {
+		panic(err)
+	}
+	time.Sleep(time.Until(j.Start))
+	end := j.Start.Add(j.Duration)
 	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
 	var mu sync.Mutex
-	var d done
+	var r report
 	var wg sync.WaitGroup
-	for range goroutines {
+	for range j.Goroutines {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				began := time.Now()
-				// There is no such channel: what counts is the call.
+				start := time.Now()
+				// The channel does not exist, but the call counts.
 				_, err := client.Conversations.Close(ctx, "D0")
 				mu.Lock()
 				switch {
 				case errors.Is(err, chatdm.ErrChannelNotFound):
-					d.Passed++
+					r.Passed++
 				case time.Until(end) < 100*time.Millisecond || errors.Is(err, context.DeadlineExceeded):
-					// over
+					// The job ends.
 				case errors.Is(err, chatdm.KindUnavailable) && errors.Is(err, ErrUnavailable):
-					d.Unavailable++
-					d.Slowest = max(d.Slowest, time.Since(began))
+					r.Unavailable++
+					r.SlowestUnavailable = max(r.SlowestUnavailable, time.Since(start))
 				default:
-					d.Others++
-					d.Other = fmt.Sprint(err)
+					r.OtherErrors++
+					r.LastOtherError = fmt.Sprint(err)
 				}
 				mu.Unlock()
 				if err != nil && !errors.Is(err, chatdm.ErrChannelNotFound) {
@@ -53,111 +93,153 @@ func closeUntil(l chatdm.Limiter, slack string, start, end time.Time, goroutines
 		})
 	}
 	wg.Wait()
-	return d
+	return r
 }
 
-// enforcing is a Slack that refuses what is above the limit.
-func enforcing(t *testing.T, calls int, minute time.Duration) *chatdmtest.Slack {
+// start starts a worker process. It returns a function that waits for its report.
+func (j job) start(t *testing.T) (wait func() report) {
+	t.Helper()
+	text, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), workerEnv+"="+string(text))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	return sync.OnceValue(func() report {
+		defer cancel()
+		var r report
+		err := json.NewDecoder(out).Decode(&r)
+		if waitErr := cmd.Wait(); err == nil {
+			err = waitErr
+		}
+		if err != nil {
+			r.LastOtherError = fmt.Sprint("the process failed: ", err)
+		}
+		return r
+	})
+}
+
+// runProcesses runs the job in three processes at the same time, and during while
+// they run.
+func runProcesses(t *testing.T, j job, during func()) (passed int, reports []report) {
+	var waits []func() report
+	for range 3 {
+		waits = append(waits, j.start(t))
+	}
+	if during != nil {
+		during()
+	}
+	for i, wait := range waits {
+		r := wait()
+		t.Logf("process %d: %+v", i+1, r)
+		if r.OtherErrors > 0 || r.LastOtherError != "" {
+			t.Errorf("process %d: got %d other errors, want 0: %s", i+1, r.OtherErrors, r.LastOtherError)
+		}
+		passed += r.Passed
+		reports = append(reports, r)
+	}
+	for i, r := range reports {
+		if 4*r.Passed < passed {
+			t.Errorf("process %d: got %d of %d calls, want at least a quarter", i+1, r.Passed, passed)
+		}
+	}
+	return passed, reports
+}
+
+// newLimitedSlack returns a fake Slack that responds with a 429 to calls above the
+// limit.
+func newLimitedSlack(t *testing.T, calls int, minute time.Duration) *chatdmtest.Slack {
 	slack := chatdmtest.NewSlack()
 	t.Cleanup(slack.Close)
 	slack.Limit("conversations.close", calls, minute)
 	return slack
 }
 
-func refusals(slack *chatdmtest.Slack) (refused int) {
+func count429s(slack *chatdmtest.Slack) (n int) {
 	for _, r := range slack.Requests() {
 		if r.Status == 429 {
-			refused++
+			n++
 		}
 	}
-	return refused
+	return n
 }
 
-// together has three processes close direct messages at once, and during runs
-// meanwhile.
-func together(t *testing.T, j job, during func()) (passed int, each []done) {
-	var answers []func() done
-	for range 3 {
-		answers = append(answers, j.start(t))
-	}
-	if during != nil {
-		during()
-	}
-	for i, answer := range answers {
-		d := answer()
-		t.Logf("process %d: %+v", i+1, d)
-		if d.Others > 0 || d.Other != "" {
-			t.Errorf("process %d: %d other errors: %s", i+1, d.Others, d.Other)
-		}
-		passed += d.Passed
-		each = append(each, d)
-	}
-	for i, d := range each {
-		if 4*d.Passed < passed {
-			t.Errorf("process %d did %d of %d calls, want at least a quarter", i+1, d.Passed, passed)
-		}
-	}
-	return passed, each
-}
-
-// TestThreeProcesses: together they get what the limit allows, all but 5 %, and
-// nearly nothing is refused.
-func TestThreeProcesses(t *testing.T) {
+// Three processes together make at least 95 % of the calls that the limit allows,
+// and get almost no 429s.
+func TestProcessesShareLimit(t *testing.T) {
 	t.Parallel()
 	const calls, minute, minutes = 60, 3 * time.Second, 3
+	const want = minutes * calls * 95 / 100
 	rdb := sharedServer(t)
-	// A machine that stands still for a while takes calls away that nobody can
-	// make up for: the best of three tries counts. Refusals count in all.
+	// A machine that stalls loses calls, so the best of three tries counts. The limit
+	// on 429s applies to every try.
 	for try := 1; ; try++ {
-		slack := enforcing(t, calls, minute)
-		passed, _ := together(t, job{
+		slack := newLimitedSlack(t, calls, minute)
+		passed, _ := runProcesses(t, job{
 			Redis: rdb.addr, Slack: slack.URL, Name: fmt.Sprint(t.Name(), try), Calls: calls, Goroutines: 5,
-			Minute: minute, For: minutes * minute, Start: time.Now().Add(time.Second),
+			Minute: minute, Duration: minutes * minute, Start: time.Now().Add(time.Second),
 		}, nil)
-		refused := refusals(slack)
-		t.Logf("%d calls, the limit allows %d; %d refused", passed, minutes*calls, refused)
-		if refused > 3 {
-			t.Errorf("%d refusals, want at most 3", refused)
+		rejected := count429s(slack)
+		t.Logf("%d of at most %d calls, %d responses with a 429", passed, minutes*calls, rejected)
+		if rejected > 3 {
+			t.Errorf("responses with a 429: got %d, want at most 3", rejected)
 		}
-		if passed >= minutes*calls*95/100 {
+		if passed >= want {
 			return
 		}
 		if try == 3 {
-			t.Fatalf("%d calls, want at least %d", passed, minutes*calls*95/100)
+			t.Fatalf("calls: got %d, want at least %d", passed, want)
 		}
 	}
 }
 
-// TestThreeProcessesLoseRedis: Redis is killed and comes back empty. While it
-// is gone no call passes, each fails in time, and it begins anew without a
-// refusal.
-func TestThreeProcessesLoseRedis(t *testing.T) {
+// Redis is killed and restarts without data. While it is down, no call passes, and
+// each fails in time. Afterwards, the calls continue within the limit.
+func TestProcessesSurviveLossOfRedis(t *testing.T) {
 	t.Parallel()
 	const calls, minute = 60, 3 * time.Second
 	rdb := ownServer(t)
-	slack := enforcing(t, calls, minute)
+	slack := newLimitedSlack(t, calls, minute)
 	start := time.Now().Add(time.Second)
-	var gone, back int
-	passed, each := together(t, job{
+	var before, during int
+	passed, reports := runProcesses(t, job{
 		Redis: rdb.addr, Slack: slack.URL, Name: t.Name(), Calls: calls, Goroutines: 5,
-		Minute: minute, For: 9 * time.Second, Start: start,
+		Minute: minute, Duration: 9 * time.Second, Start: start,
 	}, func() {
 		time.Sleep(time.Until(start.Add(2500 * time.Millisecond)))
 		rdb.kill()
-		time.Sleep(200 * time.Millisecond) // what Redis had let pass is on its way
-		gone = len(slack.Requests())
+		time.Sleep(200 * time.Millisecond) // calls that have passed reach the server
+		before = len(slack.Requests())
 		time.Sleep(650 * time.Millisecond)
-		back = len(slack.Requests())
+		during = len(slack.Requests()) - before
 		rdb.start(t)
 	})
-	refused := refusals(slack)
-	t.Logf("%d calls, %d refused", passed, refused)
-	if refused > 3 || gone < calls/2 || back != gone || passed < gone+calls/2 {
-		t.Errorf("%d calls before, %d while Redis was gone, %d in all, %d refusals", gone, back-gone, passed, refused)
+	if before < calls/2 {
+		t.Errorf("calls before the outage: got %d, want at least %d", before, calls/2)
 	}
-	for i, d := range each {
-		if d.Unavailable == 0 || d.Slowest > 3*time.Second {
-			t.Errorf("process %d: %d calls failed because of Redis, the slowest after %v", i+1, d.Unavailable, d.Slowest)
+	if during != 0 {
+		t.Errorf("calls during the outage: got %d, want 0", during)
+	}
+	if want := before + calls/2; passed < want {
+		t.Errorf("calls in total: got %d, want at least %d", passed, want)
+	}
+	if got := count429s(slack); got > 3 {
+		t.Errorf("responses with a 429: got %d, want at most 3", got)
+	}
+	for i, r := range reports {
+		if r.Unavailable == 0 || r.SlowestUnavailable > 3*time.Second {
+			t.Errorf("process %d: got %d calls with ErrUnavailable, the slowest after %v, want at least 1, each within 3s",
+				i+1, r.Unavailable, r.SlowestUnavailable)
 		}
 	}
 }

@@ -11,104 +11,107 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// line is the callers of one key in this process. They wait in the order in
-// which they came, and the first of them holds the turn and talks to Redis.
-type line struct {
-	l       *Limiter
-	key     string
-	tier    chatdm.Tier // with its burst
-	step    time.Duration
-	keys    []string
-	running chan struct{} // operations on Redis, those given up included
-	turn    chan struct{} // held by who is first; the runtime serves those who wait for it in order
+// queue holds the callers of one limiter key in this process, in the order in which
+// they came. Only the caller at the head talks to Redis.
+type queue struct {
+	limiter    *Limiter
+	key        string
+	tier       chatdm.Tier   // Burst is set
+	interval   time.Duration // between two tokens of the bucket
+	redisKeys  []string
+	operations chan struct{} // semaphore for operations on Redis, including those that timed out
+	head       chan struct{} // semaphore for the head; the runtime serves goroutines that block on it in order
 
-	mu      sync.Mutex
-	waiting int  // for the turn, and the one who has it
-	booked  bool // Redis has given a turn that is not used yet
-	// What Redis said last, on our clock.
-	next, tat, until time.Time // of the turn that was asked for, and as in reply
-	gen              string
-	passed           time.Time // when the last call was let pass by Redis
-	refusal          time.Time // an end of a refusal that Redis has not been told of
-	broken           *outage   // closed when Redis fails, for all who wait
-	probeAt          time.Time // fallen back until then; zero while on Redis
-	apart            time.Time // when the last call was let pass while fallen back
+	mu       sync.Mutex
+	waiting  int  // callers in the queue, including the head
+	reserved bool // Redis holds a slot for this queue that no call has used yet
+	// What the last operation returned, as times on the local clock.
+	slotAt, fullAt, pausedUntil time.Time
+	generation                  string
+	// The times of the last calls that passed.
+	passedRedis, passedLocally time.Time
+	unreportedPause            time.Time // end of a pause that Redis does not know about; zero if there is none
+	outage                     *outage   // the current callers wait for this one
+	fallbackUntil              time.Time // zero while the queue uses Redis
 
-	id int // of the turn of who is first; only that one touches it
+	slotID int // number of the next slot; only the head uses it
 }
 
-// outage tells those in the line that Redis has failed.
+// outage tells the callers in a queue that Redis is unavailable.
 type outage struct {
-	begun chan struct{}
-	err   error
+	done chan struct{} // closed after err is set
+	err  error
 }
 
-func newLine(l *Limiter, key string, tier chatdm.Tier) *line {
+func newQueue(l *Limiter, key string, tier chatdm.Tier) *queue {
 	if tier.Burst <= 0 {
 		tier.Burst = max(1, tier.PerMinute/5)
 	}
 	tier.Burst = min(tier.Burst, tier.PerMinute)
-	tag := l.prefix + "{" + l.name + ":" + key + "}:"
-	return &line{
-		l: l, key: key, tier: tier, step: l.times.minute / time.Duration(tier.PerMinute),
-		keys:    []string{tag + "state", tag + "turns"},
-		running: make(chan struct{}, 4),
-		turn:    make(chan struct{}, 1),
-		broken:  &outage{begun: make(chan struct{})},
+	prefix := l.prefix + "{" + l.name + ":" + key + "}:"
+	return &queue{
+		limiter: l, key: key, tier: tier, interval: l.timing.minute / time.Duration(tier.PerMinute),
+		redisKeys:  []string{prefix + "state", prefix + "slots"},
+		operations: make(chan struct{}, 4),
+		head:       make(chan struct{}, 1),
+		outage:     &outage{done: make(chan struct{})},
 	}
 }
 
-func (q *line) wait(ctx context.Context) error {
-	broken, err := q.enter(ctx)
+// wait blocks until a call may be sent.
+func (q *queue) wait(ctx context.Context) error {
+	outage, err := q.join(ctx)
 	if err != nil {
 		return err
 	}
 	defer q.leave()
 	select {
-	case q.turn <- struct{}{}:
-		defer func() { <-q.turn }()
-	case <-broken.begun:
-		return broken.err
+	case q.head <- struct{}{}:
+		defer func() { <-q.head }()
+	case <-outage.done:
+		return outage.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	// select picks at random if the previous head reports an outage and frees the
+	// head at the same time. The outage takes precedence.
 	select {
-	case <-broken.begun: // by who was first before
-		return broken.err
+	case <-outage.done:
+		return outage.err
 	default:
 	}
 	for {
-		if left := q.fallenBack(); left > 0 {
-			passed, err := q.waitLocally(ctx, left)
+		if d := q.untilRetry(); d > 0 {
+			passed, err := q.waitLocally(ctx, d)
 			if passed || err != nil {
 				return err
 			}
 			continue
 		}
-		r, err := q.ask(ctx)
+		r, err := q.reserve(ctx)
 		switch {
 		case err != nil && errors.Is(ctx.Err(), context.Canceled):
 			return ctx.Err()
 		case err != nil && ctx.Err() != nil:
-			return err // others may have more time
-		case err != nil && q.l.local != nil:
-			q.fallBack(err)
+			return err // other callers may have more time, so they do not fail
+		case err != nil && q.limiter.local != nil:
+			q.startFallback(err)
 			continue
 		case err != nil:
-			q.fail(err)
+			q.failAll(err)
 			return err
 		}
-		if r.granted && r.at <= 0 {
-			q.pass()
+		if !r.reserved {
+			return q.deadlineError(r.wait)
+		}
+		if r.wait <= 0 {
+			q.useSlot()
 			return nil
 		}
-		if !r.granted {
-			return q.late(r.at)
+		if err := q.checkDeadline(ctx, r.wait); err != nil {
+			return err // the next caller gets the slot
 		}
-		if err := q.pastDeadline(ctx, r.at); err != nil {
-			return err // its turn remains, for the next one
-		}
-		timer := time.NewTimer(min(r.at, q.l.times.look))
+		timer := time.NewTimer(min(r.wait, q.limiter.timing.checkInterval))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -118,189 +121,200 @@ func (q *line) wait(ctx context.Context) error {
 	}
 }
 
-// enter joins the line, unless even without any further hindrance its end is
-// past the deadline. It returns where to hear that Redis has failed.
-func (q *line) enter(ctx context.Context) (*outage, error) {
+// join adds a caller to the queue and returns the outage to watch. It returns an
+// error instead if the caller cannot pass before its deadline even if nothing else
+// slows the queue down.
+func (q *queue) join(ctx context.Context) (*outage, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	ahead := q.waiting
-	if q.booked {
-		ahead-- // is in tat
+	if q.reserved {
+		ahead-- // fullAt includes the slot of the head
 	}
 	now := time.Now()
-	least := max(0, q.tat.Sub(now)) + time.Duration(ahead-q.tier.Burst+1)*q.step
-	if err := q.pastDeadline(ctx, max(least, q.next.Sub(now), q.until.Sub(now))); err != nil {
+	least := max(0, q.fullAt.Sub(now)) + time.Duration(ahead-q.tier.Burst+1)*q.interval
+	if err := q.checkDeadline(ctx, max(least, q.slotAt.Sub(now), q.pausedUntil.Sub(now))); err != nil {
 		return nil, err
 	}
 	q.waiting++
-	return q.broken, nil
+	return q.outage, nil
 }
 
-func (q *line) leave() {
+func (q *queue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting--
 }
 
-// ask runs the script for the turn of who is first.
+// reserve reserves a slot for the caller at the head of the queue, or checks the
+// slot that is already reserved.
 //
-// A turn has an id, which stays until a call has used it: whoever is first
-// next, and an operation that comes twice, finds the same turn again.
-func (q *line) ask(ctx context.Context) (reply, error) {
-	patience := "-1"
+// A slot keeps its ID until a call uses it. If the head gives up, or an operation
+// runs twice, the next operation finds the same slot.
+func (q *queue) reserve(ctx context.Context) (scriptResult, error) {
+	maxWaitArg := "-1"
 	if deadline, ok := ctx.Deadline(); ok {
-		patience = micros(max(0, min(time.Until(deadline), maxWait)))
+		maxWaitArg = formatMicros(max(0, min(time.Until(deadline), maxWait)))
 	}
-	asked := time.Now()
-	r, err := q.run(ctx, q.l.id+":"+strconv.Itoa(q.id), patience)
+	start := time.Now()
+	r, err := q.runScript(ctx, q.limiter.id+":"+strconv.Itoa(q.slotID), maxWaitArg)
 	if err == nil {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.booked, q.next = r.granted, asked.Add(r.at)
+		q.reserved, q.slotAt = r.reserved, start.Add(r.wait)
 	}
 	return r, err
 }
 
-// run runs the script and takes in what it answers.
-func (q *line) run(ctx context.Context, id, patience string) (reply, error) {
-	t := q.l.times
+// runScript runs reserve.lua and updates the queue from its result. If slotID is
+// empty, the script reserves nothing.
+func (q *queue) runScript(ctx context.Context, slotID, maxWaitArg string) (scriptResult, error) {
+	t := q.limiter.timing
 	q.mu.Lock()
-	asked, known, apart, refused, refusal := time.Now(), "", "0", time.Duration(0), q.refusal
-	if within(q.passed, t.window) {
-		known = q.gen
+	start, knownGeneration, passedLocally, pause := time.Now(), "", "0", time.Duration(0)
+	if isWithin(q.passedRedis, t.window) {
+		knownGeneration = q.generation
 	}
-	if within(q.apart, t.window) {
-		apart = "1"
+	if isWithin(q.passedLocally, t.window) {
+		passedLocally = "1"
 	}
-	if !refusal.IsZero() {
-		refused = max(0, refusal.Sub(asked))
+	reportedPause, reportedLocal := q.unreportedPause, q.passedLocally
+	if !reportedPause.IsZero() {
+		pause = max(0, reportedPause.Sub(start))
 	}
-	lastApart := q.apart
 	q.mu.Unlock()
-	r, err := q.l.run(ctx, q, []any{
-		id, q.tier.PerMinute, q.tier.Burst, micros(t.minute), micros(t.window), micros(t.grace), slowdown, micros(t.recovery),
-		q.l.id + strconv.FormatInt(asked.UnixNano(), 36), known, apart, micros(refused), patience,
+	r, err := q.limiter.runScript(ctx, q, []any{
+		slotID, q.tier.PerMinute, q.tier.Burst, formatMicros(t.minute), formatMicros(t.window), formatMicros(t.grace),
+		slowdown, formatMicros(t.recovery), q.limiter.id + strconv.FormatInt(start.UnixNano(), 36), knownGeneration,
+		passedLocally, formatMicros(pause), maxWaitArg,
 	})
 	if err != nil {
-		return reply{}, err
+		return scriptResult{}, err
 	}
 	q.mu.Lock()
-	now := time.Now()
-	q.gen, q.tat = r.gen, asked.Add(r.tat)
-	if until := now.Add(r.pause); until.After(q.until) {
-		q.until = until
+	q.generation, q.fullAt = r.generation, start.Add(r.untilFull)
+	if until := time.Now().Add(r.pause); until.After(q.pausedUntil) {
+		q.pausedUntil = until
 	}
-	if q.refusal.Equal(refusal) {
-		q.refusal = time.Time{} // told
+	// Both may have changed while the script ran. Then the next operation reports them.
+	if q.unreportedPause.Equal(reportedPause) {
+		q.unreportedPause = time.Time{}
 	}
-	if q.apart.Equal(lastApart) {
-		q.apart = time.Time{}
+	if q.passedLocally.Equal(reportedLocal) {
+		q.passedLocally = time.Time{}
 	}
-	back := !q.probeAt.IsZero()
-	q.probeAt = time.Time{}
+	wasFallback := !q.fallbackUntil.IsZero()
+	q.fallbackUntil = time.Time{}
 	q.mu.Unlock()
-	if back && q.l.onFallback != nil {
-		q.l.onFallback(q.key, nil)
+	if wasFallback && q.limiter.onFallback != nil {
+		q.limiter.onFallback(q.key, nil)
 	}
 	return r, nil
 }
 
-// within tells whether t is less than d ago.
-func within(t time.Time, d time.Duration) bool { return !t.IsZero() && time.Since(t) < d }
+// isWithin reports whether t is set and less than d ago.
+func isWithin(t time.Time, d time.Duration) bool { return !t.IsZero() && time.Since(t) < d }
 
-// pass lets who is first pass.
-func (q *line) pass() {
+// useSlot records that the call at the head of the queue passes.
+func (q *queue) useSlot() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.id++
-	q.booked = false
-	q.passed = time.Now()
+	q.slotID++
+	q.reserved = false
+	q.passedRedis = time.Now()
 }
 
-// fail tells all who are in the line at this moment that Redis has failed:
-// else each of them would wait for the same timeout, one after the other.
-func (q *line) fail(err error) {
+// failAll fails all callers that are in the queue now. Otherwise each of them
+// would wait for a timeout of its own, one after the other.
+func (q *queue) failAll(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.broken.err = err
-	close(q.broken.begun)
-	q.broken = &outage{begun: make(chan struct{})}
+	q.outage.err = err
+	close(q.outage.done)
+	q.outage = &outage{done: make(chan struct{})}
 }
 
-func (q *line) fallBack(err error) {
+// startFallback starts or extends the local fallback.
+func (q *queue) startFallback(err error) {
 	q.mu.Lock()
-	first := q.probeAt.IsZero()
-	q.probeAt = time.Now().Add(q.l.times.probe)
+	isFirst := q.fallbackUntil.IsZero()
+	q.fallbackUntil = time.Now().Add(q.limiter.timing.retryInterval)
 	q.mu.Unlock()
-	if first && q.l.onFallback != nil {
-		q.l.onFallback(q.key, err)
+	if isFirst && q.limiter.onFallback != nil {
+		q.limiter.onFallback(q.key, err)
 	}
 }
 
-// fallenBack is how long it is until Redis is tried again.
-func (q *line) fallenBack() time.Duration {
+// untilRetry returns how long the local fallback lasts before Redis is tried again.
+// It returns 0 or less if Redis can be used now.
+func (q *queue) untilRetry() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.probeAt.IsZero() {
+	if q.fallbackUntil.IsZero() {
 		return 0
 	}
-	return time.Until(q.probeAt)
+	return time.Until(q.fallbackUntil)
 }
 
-// waitLocally has the local limiter pace who is first, for that long.
-func (q *line) waitLocally(ctx context.Context, left time.Duration) (passed bool, err error) {
+// waitLocally waits for the local limiter, for at most d. If d has passed, it
+// returns false and no error.
+func (q *queue) waitLocally(ctx context.Context, d time.Duration) (passed bool, err error) {
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
-	timer := time.AfterFunc(left, cancel)
+	// Not a context with a timeout, because the local limiter would return an error
+	// immediately if its wait exceeded that deadline.
+	timer := time.AfterFunc(d, cancel)
 	defer timer.Stop()
-	err = q.l.local.Wait(bounded, q.key)
+	err = q.limiter.local.Wait(bounded, q.key)
 	if err == nil {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.apart = time.Now()
+		q.passedLocally = time.Now()
 		return true, nil
 	}
 	if ctx.Err() == nil && errors.Is(err, context.Canceled) {
-		return false, nil // look at Redis again
+		return false, nil
 	}
 	return false, err
 }
 
-func (q *line) refused(ctx context.Context, d time.Duration) {
+// limited pauses the queue for d and reports the pause to Redis.
+func (q *queue) limited(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	if q.l.local != nil {
-		q.l.local.Limited(ctx, q.key, d)
+	if q.limiter.local != nil {
+		q.limiter.local.Limited(ctx, q.key, d)
 	}
 	q.mu.Lock()
 	until := time.Now().Add(d)
-	if until.After(q.until) {
-		q.until = until
+	if until.After(q.pausedUntil) {
+		q.pausedUntil = until
 	}
-	if until.After(q.refusal) {
-		q.refusal = until
+	if until.After(q.unreportedPause) {
+		q.unreportedPause = until
 	}
 	q.mu.Unlock()
-	if q.fallenBack() > 0 {
-		return // Redis is told when it is back
+	if q.untilRetry() > 0 {
+		return // the first operation after the fallback reports the pause
 	}
-	// Where it fails, the refusal waits for the next operation.
-	_, _ = q.run(ctx, "", "-1")
+	// If this fails, the next operation reports the pause.
+	_, _ = q.runScript(ctx, "", "-1")
 }
 
-// pastDeadline refuses a wait that the context would not see the end of.
-func (q *line) pastDeadline(ctx context.Context, wait time.Duration) error {
+// checkDeadline returns an error if ctx ends before wait has passed.
+func (q *queue) checkDeadline(ctx context.Context, wait time.Duration) error {
 	deadline, ok := ctx.Deadline()
 	if !ok || time.Until(deadline) >= wait {
 		return nil
 	}
-	return q.late(wait)
+	return q.deadlineError(wait)
 }
 
-func (q *line) late(wait time.Duration) error {
+func (q *queue) deadlineError(wait time.Duration) error {
+	// A client recognizes the Service "limiter" and does not repeat the rest of the error.
 	return &chatdm.Error{
 		Service: "limiter", Method: q.key, Kind: chatdm.KindRateLimited, RetryAfter: wait,
-		Err: fmt.Errorf("its turn is past the context's deadline: %w", context.DeadlineExceeded),
+		Err: fmt.Errorf("wait would exceed the context deadline: %w", context.DeadlineExceeded),
 	}
 }

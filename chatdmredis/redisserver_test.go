@@ -4,9 +4,7 @@ package chatdmredis
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -18,22 +16,20 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
-
-	"github.com/chatdm/chatdm"
 )
 
-// quiet keeps the Redis client from printing that it cannot connect.
-type quiet struct{}
+// discardLogger discards what the Redis client logs about failed connections.
+type discardLogger struct{}
 
-func (quiet) Printf(context.Context, string, ...any) {}
+func (discardLogger) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{})
+	redis.SetLogger(discardLogger{})
 	if job := os.Getenv(workerEnv); job != "" {
-		work(job)
+		runWorker(job)
 		return
 	}
-	_ = flag.Set("test.parallel", "20") // most of them sleep; the command line has the last word
+	_ = flag.Set("test.parallel", "20") // most tests sleep; a flag on the command line overrides this
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if shared.server != nil {
 			shared.server.kill()
@@ -43,20 +39,20 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// server is a redis-server on loopback that keeps nothing on disk.
+// server is a redis-server process on loopback that stores nothing on disk.
 type server struct {
 	path, dir, addr string
 	args            []string
 	cmd             *exec.Cmd
 }
 
-// redisServer finds redis-server. Without it the tests are skipped, but in CI
-// they fail.
+// redisServer returns the path of redis-server. If it is not installed, the test
+// fails in CI and is skipped elsewhere.
 func redisServer(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		text := "redis-server is not installed (on Debian: apt-get install redis-server): chatdmredis is not tested"
+		const text = "chatdmredis is not tested: redis-server is not installed (Debian: apt-get install redis-server)"
 		if os.Getenv("CI") == "true" {
 			t.Fatal(text)
 		}
@@ -65,7 +61,7 @@ func redisServer(t *testing.T) string {
 	return path
 }
 
-// shared is the server of the tests that do it no harm.
+// shared is the server for tests that do not disturb others.
 var shared struct {
 	once   sync.Once
 	server *server
@@ -82,7 +78,7 @@ func sharedServer(t *testing.T) *server {
 		shared.server = newServer(t, path, dir)
 	})
 	t.Cleanup(func() {
-		// Run again, the test would meet its own counts.
+		// With -count, the next run of the test must not see the keys of this one.
 		client := newClient(shared.server.addr)
 		defer client.Close()
 		keys, err := client.Keys(context.Background(), "*{"+t.Name()+"[-:0-9]*").Result()
@@ -96,7 +92,7 @@ func sharedServer(t *testing.T) *server {
 	return shared.server
 }
 
-// ownServer is a server that the test may kill.
+// ownServer returns a server that only this test uses, and may stop.
 func ownServer(t *testing.T, args ...string) *server {
 	t.Helper()
 	s := newServer(t, redisServer(t), t.TempDir(), args...)
@@ -116,7 +112,7 @@ func newServer(t *testing.T, path, dir string, args ...string) *server {
 	return s
 }
 
-// start starts the server, empty, on the address that it had before.
+// start starts the server without data. A restarted server has the same address.
 func (s *server) start(t *testing.T) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(s.addr)
@@ -134,7 +130,7 @@ func (s *server) start(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("redis-server does not answer; see ", filepath.Join(s.dir, "log"))
+	t.Fatal("redis-server does not accept connections; see ", filepath.Join(s.dir, "log"))
 }
 
 func (s *server) kill() {
@@ -163,94 +159,24 @@ func newClient(addr string) *redis.Client {
 
 const closeKey = "slack.conversations.close"
 
-// patient is for a machine that is busy with other tests.
-var patient = WithTimeout(3 * time.Second)
+// longTimeout keeps operations from failing on a busy machine.
+var longTimeout = WithTimeout(3 * time.Second)
 
-// newLimiter is a limiter with shorter times.
+// newLimiter returns a limiter with a shorter minute.
 func newLimiter(t testing.TB, client redis.UniversalClient, name string, minute time.Duration, opts ...Option) *Limiter {
 	t.Helper()
-	l, err := NewLimiter(client, name, append([]Option{patient}, opts...)...)
+	l, err := NewLimiter(client, name, append([]Option{longTimeout}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	shorten(l, minute)
+	shortenMinute(l, minute)
 	return l
 }
 
-func shorten(l *Limiter, minute time.Duration) {
-	l.times = times{
+func shortenMinute(l *Limiter, minute time.Duration) {
+	l.timing = timing{
 		minute: minute, window: minute + minute/40, grace: minute / 100,
-		recovery: 5 * minute, look: minute / 12, probe: minute / 20,
+		recovery: 5 * minute, checkInterval: minute / 12, retryInterval: minute / 20,
 	}
-	l.fallBackTo()
-}
-
-// job is what a process of its own has to do: close direct messages from some
-// goroutines, from start on and for so long.
-type job struct {
-	Redis, Slack, Name string
-	Calls, Goroutines  int
-	Minute, For        time.Duration
-	Start              time.Time
-}
-
-// done is what it says of it.
-type done struct {
-	Passed, Unavailable, Others int
-	Slowest                     time.Duration // of the calls that failed because of Redis
-	Other                       string
-}
-
-const workerEnv = "CHATDMREDIS_TEST_JOB"
-
-func work(text string) {
-	var j job
-	if err := json.Unmarshal([]byte(text), &j); err != nil {
-		panic(err)
-	}
-	rdb := newClient(j.Redis)
-	opts := []Option{patient, WithTier(closeKey, chatdm.Tier{PerMinute: j.Calls})}
-	l, err := NewLimiter(rdb, j.Name, opts...)
-	if err != nil {
-		panic(err)
-	}
-	shorten(l, j.Minute)
-	d := closeUntil(l, j.Slack, j.Start, j.Start.Add(j.For), j.Goroutines)
-	rdb.Close()
-	if err := json.NewEncoder(os.Stdout).Encode(d); err != nil {
-		panic(err)
-	}
-}
-
-// start starts a process for the job and returns its answer later.
-func (j job) start(t *testing.T) func() done {
-	t.Helper()
-	text, err := json.Marshal(j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), workerEnv+"="+string(text))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	return sync.OnceValue(func() done {
-		defer cancel()
-		var d done
-		err := json.NewDecoder(out).Decode(&d)
-		if e := cmd.Wait(); err == nil {
-			err = e
-		}
-		if err != nil {
-			d.Other = fmt.Sprint("the process failed: ", err)
-		}
-		return d
-	})
+	l.initFallback()
 }

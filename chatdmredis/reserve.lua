@@ -1,130 +1,147 @@
--- One step of a limiter: report a refusal, and get or confirm a turn.
+-- Reserves a slot for a call, or checks a reserved slot, and records a pause.
 --
--- All times are microseconds of Redis's own clock, all spans microseconds.
+-- All times are microseconds on the clock of Redis, and all durations are
+-- microseconds.
+--
 -- KEYS[1] is a hash:
---   tat     when the bucket would be full again, were nobody to come (GCRA)
---   until   the server refuses calls until then
---   slowed  when the last refusal came
---   gen     a random name of this state, for its loss to be noticed
---   born    when the state began
---   seen    the clock at the last step
--- KEYS[2] is a sorted set of turns by time, those of the last window and those
--- to come; the members are the ids that the processes gave them.
+--   tat     theoretical arrival time (GCRA): when the token bucket is full again
+--   pause   when the pause after a 429 ends
+--   slowed  when the last 429 was reported
+--   gen     generation: a random ID of this state, which reveals that it was lost
+--   since   when this state was created
+--   seen    when this script last ran
+-- KEYS[2] is a sorted set of the slots of the last window and the reserved ones.
+-- The members are slot IDs, and the scores are times.
+--
+-- Returns an array:
+--   1  1 if a slot is reserved, or 0
+--   2  time until the slot, or until the earliest slot if none is reserved
+--   3  time until the token bucket is full
+--   4  time until the pause ends
+--   5  the generation
+-- The times are never negative and never longer than max_wait.
 
-local state, log = KEYS[1], KEYS[2]
+local state, slots = KEYS[1], KEYS[2]
 local max_pause, max_wait = 3600 * 1000000, 365 * 86400 * 1000000
 
--- number returns text as a number, or nil if it is not one between least and
+-- number returns text as a number, or nil if it is not a number from least to
 -- most. NaN fails both comparisons.
 local function number(text, least, most)
 	local n = tonumber(text)
 	if n and n >= least and n <= most then return n end
 end
 
-local id = ARGV[1] -- of the turn wanted; empty where only a refusal is reported
-local calls = number(ARGV[2], 1, 1000000)
+local slot_id = ARGV[1] -- empty: reserve nothing
+local calls = number(ARGV[2], 1, 1000000) -- per minute
 local burst = number(ARGV[3], 1, calls or 0)
-local minute, window, grace = number(ARGV[4], 1, max_wait), number(ARGV[5], 1, max_wait), number(ARGV[6], 0, max_wait)
-local kept, recovery = number(ARGV[7], 0, 1), number(ARGV[8], 1, max_wait)
-local fresh = ARGV[9]              -- a name for the state, should there be none
-local known = ARGV[10]             -- the state that this process was let pass by within the last window, or empty
-local apart = ARGV[11] == '1'      -- it has paced calls without Redis within the last window
-local refused = number(ARGV[12], -math.huge, math.huge) -- for how long the server refuses; 0 for no refusal
-local patience = number(ARGV[13], -1, max_wait) -- the longest wait that is of use; negative for any
-if not (calls and burst and minute and window and grace and kept and recovery and refused and patience) then
-	return redis.error_reply('ERR an argument of the script is not a number or out of range')
+local minute = number(ARGV[4], 1, max_wait)
+local window = number(ARGV[5], 1, max_wait)
+local grace = number(ARGV[6], 0, max_wait) -- how long a slot stays usable
+local slowdown = number(ARGV[7], 0, 1) -- fraction of the limit that remains after a 429
+local recovery = number(ARGV[8], 1, max_wait) -- how long the full limit takes to return
+local new_generation = ARGV[9] -- used if there is no state
+local known_generation = ARGV[10] -- of the caller's last call in this window, or empty
+local passed_locally = ARGV[11] == '1' -- the caller passed calls without Redis in this window
+local retry_after = number(ARGV[12], -math.huge, math.huge) -- of a 429 to report, or 0
+local max_caller_wait = number(ARGV[13], -1, max_wait) -- reserve no later slot; -1: no maximum
+if not (calls and burst and minute and window and grace and slowdown and recovery and retry_after and max_caller_wait) then
+	return redis.error_reply('ERR chatdmredis: an argument is not a number or is out of range')
 end
-refused = math.max(0, math.min(refused, max_pause))
+retry_after = math.max(0, math.min(retry_after, max_pause))
 
-local step = minute / calls
-local function int(n) return string.format('%.0f', n) end
+local interval = minute / calls
+local function integer(n) return string.format('%.0f', n) end
 
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local v = redis.call('HMGET', state, 'tat', 'until', 'slowed', 'gen', 'born', 'seen')
-local gen, valid = v[4], true
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
 
--- stored returns a time that Redis holds, or 0 if it holds none. A time after
--- most cannot come from this script.
+local fields = redis.call('HMGET', state, 'tat', 'pause', 'slowed', 'gen', 'since', 'seen')
+local generation, valid = fields[4], true
+
+-- stored returns a time from Redis, or 0 if there is none. This script never
+-- stores a time later than most.
 local function stored(text, most)
 	if not text then return 0 end
 	local n = number(text, 0, most)
 	if not n then valid = false end
 	return n or 0
 end
-local tat = stored(v[1], now + max_wait)
-local pause = stored(v[2], now + window + max_pause)
-local slowed = stored(v[3], now + window)
-local born = v[5] and stored(v[5], now + window) or now
-stored(v[6], now + window) -- of the last step
-stored(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2], now + max_wait)
+local tat = stored(fields[1], now + max_wait)
+local pause = stored(fields[2], now + window + max_pause)
+local slowed = stored(fields[3], now + window)
+local since = fields[5] and stored(fields[5], now + window) or now
+stored(fields[6], now + window)
+stored(redis.call('ZREVRANGE', slots, 0, 0, 'WITHSCORES')[2], now + max_wait)
 
--- A clock that was set back, or somebody else, leaves times that may take hours
--- to come: begin anew.
+-- Start over if the clock was set back, or if another program changed the state.
+-- Its times could otherwise block all calls for hours.
 if not valid then
-	redis.call('DEL', state, log)
-	tat, pause, slowed, gen, born = 0, 0, 0, false, now
+	redis.call('DEL', state, slots)
+	tat, pause, slowed, generation, since = 0, 0, 0, false, now
 end
-if not gen then gen = fresh end
+if not generation then generation = new_generation end
 
--- The state of the calls before is lost. The bucket let at most burst + x/step
--- calls pass in the time x before; one that begins empty, and burst steps late,
--- keeps the sum below what one window may have.
-if known ~= '' and known ~= gen then tat = math.max(tat, born + 2 * burst * step) end
--- Those calls were paced, but are not in the log: no burst on top of them.
-if apart then tat = math.max(tat, now + burst * step) end
+-- Redis has lost earlier calls. In a time t, the bucket let at most
+-- burst + t / interval calls pass. If the new bucket starts empty and with a delay
+-- of burst intervals, the sum stays within the limit of one window.
+if known_generation ~= '' and known_generation ~= generation then
+	tat = math.max(tat, since + 2 * burst * interval)
+end
+-- The local calls were paced, but they are not in the sorted set. Do not allow a
+-- burst in addition to them.
+if passed_locally then tat = math.max(tat, now + burst * interval) end
 
-redis.call('ZREMRANGEBYSCORE', log, '-inf', '(' .. int(now - window))
+redis.call('ZREMRANGEBYSCORE', slots, '-inf', '(' .. integer(now - window))
 
-if refused > 0 then
-	pause = math.max(pause, now + refused)
+if retry_after > 0 then
+	pause = math.max(pause, now + retry_after)
 	slowed = now
 end
 
-local at, granted = now, 0
-if id ~= '' then
-	local mine = tonumber(redis.call('ZSCORE', log, id) or nil)
-	-- A turn that came during a refusal, or a while ago, is void.
-	if mine and mine <= now and (pause > now or mine + grace < now) then
-		redis.call('ZREM', log, id)
-		tat = tat - step
-		mine = nil
+local slot, reserved = now, 0
+if slot_id ~= '' then
+	local existing = tonumber(redis.call('ZSCORE', slots, slot_id) or nil)
+	-- Discard a slot that was not used in time or that fell into a pause.
+	if existing and existing <= now and (pause > now or existing + grace < now) then
+		redis.call('ZREM', slots, slot_id)
+		tat = tat - interval
+		existing = nil
 	end
-	if mine then
-		at, granted = mine, 1
+	if existing then
+		slot, reserved = existing, 1
 	else
-		local allowed = calls
+		local limit = calls -- per window
 		if slowed > 0 then
-			local won = math.min(1, (now - slowed) / recovery)
-			allowed = math.max(1, math.floor(calls * (kept + (1 - kept) * won)))
+			local recovered = math.min(1, (now - slowed) / recovery)
+			limit = math.max(1, math.floor(calls * (slowdown + (1 - slowdown) * recovered)))
 		end
-		-- When the bucket has a token: first come, first served.
-		local before = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2] or 0)
-		local free = math.max(now, before, tat - (burst - 1) * step)
-		at = math.max(free, pause)
-		-- The call that leaves the window last of as many as are allowed in it.
-		local last = redis.call('ZREVRANGE', log, allowed - 1, allowed - 1, 'WITHSCORES')[2]
-		if last then at = math.max(at, tonumber(last) + window) end
-		if at - now > max_wait then
-			return redis.error_reply('ERR the wait for a turn is more than a year')
+		-- The bucket has a token at that time. Slots are given out in order.
+		local newest = tonumber(redis.call('ZREVRANGE', slots, 0, 0, 'WITHSCORES')[2] or 0)
+		local token = math.max(now, newest, tat - (burst - 1) * interval)
+		slot = math.max(token, pause)
+		-- If the window is full, wait until the oldest of the last limit calls leaves it.
+		local oldest = redis.call('ZREVRANGE', slots, limit - 1, limit - 1, 'WITHSCORES')[2]
+		if oldest then slot = math.max(slot, tonumber(oldest) + window) end
+		if slot - now > max_wait then
+			return redis.error_reply('ERR chatdmredis: the wait for a slot would exceed a year')
 		end
-		if patience < 0 or at - now <= patience then
-			redis.call('ZADD', log, int(at), id)
-			-- While something else holds the call back, the bucket stands still: else
-			-- there would be a burst in every minute, and a gap before it.
-			tat = math.max(tat, now) + at - free
-			tat = math.max(tat, at) + step
-			granted = 1
+		if max_caller_wait < 0 or slot - now <= max_caller_wait then
+			redis.call('ZADD', slots, integer(slot), slot_id)
+			-- While a pause or a full window delays the call, the bucket does not refill.
+			-- Otherwise each window would start with a burst and end with a gap.
+			tat = math.max(tat, now) + slot - token
+			tat = math.max(tat, slot) + interval
+			reserved = 1
 		end
 	end
 end
 
-redis.call('HSET', state, 'tat', int(tat), 'until', int(pause), 'slowed', int(slowed),
-	'gen', gen, 'born', int(born), 'seen', int(now))
--- Nothing here matters once every turn has left the window and the pace is won back.
-local ttl = int((math.max(at, pause, tat, now) - now + window + recovery) / 1000)
+redis.call('HSET', state, 'tat', integer(tat), 'pause', integer(pause), 'slowed', integer(slowed),
+	'gen', generation, 'since', integer(since), 'seen', integer(now))
+-- The state is irrelevant once all slots have left the window and the limit has recovered.
+local ttl = integer((math.max(slot, pause, tat, now) - now + window + recovery) / 1000)
 redis.call('PEXPIRE', state, ttl)
-redis.call('PEXPIRE', log, ttl)
+redis.call('PEXPIRE', slots, ttl)
 
-local function remaining(time) return math.max(0, math.min(math.ceil(time - now), max_wait)) end
-return { granted, remaining(at), remaining(tat), remaining(pause), gen }
+local function remaining(t) return math.max(0, math.min(math.ceil(t - now), max_wait)) end
+return { reserved, remaining(slot), remaining(tat), remaining(pause), generation }

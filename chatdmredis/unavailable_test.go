@@ -1,0 +1,285 @@
+//go:build unix
+
+package chatdmredis
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/chatdm/chatdm"
+)
+
+// checkUnavailable checks that Wait and a client return ErrUnavailable in time.
+// It returns the error of Wait.
+func checkUnavailable(t *testing.T, l *Limiter) error {
+	t.Helper()
+	start := time.Now()
+	err := l.Wait(t.Context(), closeKey)
+	if !errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		t.Errorf("Wait: got %v, want ErrUnavailable and no context error", err)
+	}
+	if got, want := time.Since(start), l.timeout+time.Second; got > want {
+		t.Errorf("time of Wait: got %v, want at most %v", got, want)
+	}
+	client, clientErr := chatdm.NewClient("xoxb-1", chatdm.WithBaseURL("http://127.0.0.1:1"), chatdm.WithLimiter(l))
+	if clientErr != nil {
+		t.Fatal(clientErr)
+	}
+	_, clientErr = client.Conversations.Close(t.Context(), "D1")
+	if !errors.Is(clientErr, chatdm.KindUnavailable) || !errors.Is(clientErr, ErrUnavailable) {
+		t.Errorf("client: got %v, want KindUnavailable and ErrUnavailable", clientErr)
+	}
+	start = time.Now()
+	l.Limited(t.Context(), closeKey, time.Millisecond)
+	if got, want := time.Since(start), l.timeout+time.Second; got > want {
+		t.Errorf("time of Limited: got %v, want at most %v", got, want)
+	}
+	return err
+}
+
+func TestNoRedis(t *testing.T) {
+	t.Parallel()
+	// The retries of the Redis client take longer than the timeout of the limiter.
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer client.Close()
+	err := checkUnavailable(t, newLimiter(t, client, t.Name(), time.Second, WithTimeout(300*time.Millisecond)))
+	if want := "chatdmredis: Redis is unavailable: no response within 300ms"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+
+	// A client that does not retry reports the cause.
+	noRetries := newClient("127.0.0.1:1")
+	defer noRetries.Close()
+	err = checkUnavailable(t, newLimiter(t, noRetries, t.Name(), time.Second))
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %v, want ECONNREFUSED", err)
+	}
+}
+
+func TestRedisDoesNotRespond(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client := newClient(listener.Addr().String())
+	defer client.Close()
+	l := newLimiter(t, client, t.Name(), time.Second, WithTimeout(200*time.Millisecond))
+	checkUnavailable(t, l)
+
+	// The caller's context ends before the timeout.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := l.Wait(ctx, closeKey); !errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("deadline: got %v, want ErrUnavailable and no context error", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if err := l.Wait(ctx, closeKey); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancellation: got %v, want context.Canceled", err)
+	}
+}
+
+// Redis stops while many callers wait, and continues later.
+func TestRedisStops(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	const minute = 8 * time.Second
+	l := newLimiter(t, s.client(t), t.Name(), minute, WithTimeout(500*time.Millisecond))
+	passCalls(t, l, 4)
+	s.signal(t, syscall.SIGSTOP)
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if err := l.Wait(t.Context(), closeKey); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("got %v, want ErrUnavailable", err)
+			}
+		})
+	}
+	wg.Wait()
+	// At most the rest of one operation and all of the next.
+	if got, want := time.Since(start), 3*time.Second; got > want {
+		t.Errorf("time until 50 callers failed: got %v, want at most %v", got, want)
+	}
+	for range 3 { // Redis runs these scripts when it continues
+		checkUnavailable(t, l)
+	}
+	s.signal(t, syscall.SIGCONT)
+	eventuallyPass(t, l)
+	// The operations that timed out have used no slots.
+	start = time.Now()
+	passCalls(t, l, 4)
+	if got, want := time.Since(start), minute/5; got > want {
+		t.Errorf("time of 4 calls after the outage: got %v, want at most %v", got, want)
+	}
+}
+
+func TestReadOnlyReplica(t *testing.T) {
+	t.Parallel()
+	client := ownServer(t).client(t)
+	l := newLimiter(t, client, t.Name(), time.Second)
+	passCalls(t, l, 1)
+	if err := client.Do(t.Context(), "replicaof", "127.0.0.1", 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	checkUnavailable(t, l)
+	if err := client.Do(t.Context(), "replicaof", "no", "one").Err(); err != nil {
+		t.Fatal(err)
+	}
+	passCalls(t, l, 1)
+}
+
+func TestErrorsContainNoCredentials(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, "--requirepass", "correct-horse")
+	options, err := redis.ParseURL("redis://:battery-staple@" + s.addr + "/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	text := checkUnavailable(t, newLimiter(t, client, t.Name(), time.Second)).Error()
+	for _, secret := range []string{"staple", "horse", "redis://"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("got %q, want no %q", text, secret)
+		}
+	}
+}
+
+// Limiters that passed calls before Redis lost its state keep to the tier.
+func TestLostState(t *testing.T) {
+	t.Parallel()
+	const calls, minute = 20, 2 * time.Second
+	client := ownServer(t).client(t)
+	a, b := newLimiter(t, client, t.Name(), minute), newLimiter(t, client, t.Name(), minute)
+	keys := a.queue(closeKey).redisKeys
+	for _, loss := range []struct {
+		name string
+		lose func()
+	}{
+		{"flush", func() {
+			client.FlushAll(t.Context())
+			client.ScriptFlush(t.Context())
+		}},
+		{"clock set back by an hour", func() {
+			seen := time.Now().Add(time.Hour).UnixMicro()
+			client.HSet(t.Context(), keys[0], "seen", seen, "tat", seen)
+			client.ZAdd(t.Context(), keys[1], redis.Z{Score: float64(seen), Member: "x"})
+		}},
+	} {
+		time.Sleep(minute)
+		var mu sync.Mutex
+		var at []time.Time
+		record := func(l *Limiter, n int) {
+			for range n {
+				passed := passCalls(t, l, 1)
+				mu.Lock()
+				at = append(at, passed...)
+				mu.Unlock()
+			}
+		}
+		record(a, 7)
+		record(b, 7)
+		loss.lose()
+		var wg sync.WaitGroup
+		wg.Go(func() { record(a, 10) })
+		wg.Go(func() { record(b, 10) })
+		wg.Wait()
+		slices.SortFunc(at, time.Time.Compare)
+		checkTier(t, at, calls, minute)
+		if got, want := at[len(at)-1].Sub(at[0]), 3*minute; got > want {
+			t.Errorf("%s: time of %d calls: got %v, want at most %v", loss.name, len(at), got, want)
+		}
+	}
+}
+
+func TestLocalFallback(t *testing.T) {
+	t.Parallel()
+	const minute = 2 * time.Second
+	s := ownServer(t)
+	var mu sync.Mutex
+	var changes []error
+	l := newLimiter(t, s.client(t), t.Name(), minute, WithLocalFallback(0.25), WithTimeout(200*time.Millisecond),
+		WithOnFallback(func(key string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if key != closeKey {
+				t.Errorf("WithOnFallback: got key %q, want %q", key, closeKey)
+			}
+			changes = append(changes, err)
+		}))
+	passCalls(t, l, 5)
+	s.kill()
+	passCalls(t, l, 1)
+	// A quarter of 20 calls in 2 seconds is a call every 400 milliseconds.
+	start := time.Now()
+	order := enqueue(t, l, 7)()
+	if got := time.Since(start); got < 6*400*time.Millisecond || got > 6*time.Second {
+		t.Errorf("time of 7 local calls: got %v, want 2.4s to 6s", got)
+	}
+	if !slices.IsSorted(order) {
+		t.Errorf("order of local calls: got %v, want sorted", order)
+	}
+	waitTooLong(t, l, 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if err := l.Wait(ctx, closeKey); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancellation: got %v, want context.Canceled", err)
+	}
+	start = time.Now()
+	l.Limited(t.Context(), closeKey, 700*time.Millisecond)
+	passCalls(t, l, 1)
+	if got, want := time.Since(start), 700*time.Millisecond; got < want {
+		t.Errorf("wait during a pause: got %v, want at least %v", got, want)
+	}
+
+	s.start(t)
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		start = time.Now()
+		passCalls(t, l, 1)
+		mu.Lock()
+		n := len(changes)
+		mu.Unlock()
+		if n > 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("5 seconds after Redis started: got the fallback, want Redis")
+		}
+	}
+	// No burst after the local calls: one call every 100 milliseconds.
+	passCalls(t, l, 5)
+	if got := time.Since(start); got < 6*minute/20 || got > 3*time.Second {
+		t.Errorf("time of 6 calls after the fallback: got %v, want 600ms to 3s", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(changes) != 2 || !errors.Is(changes[0], ErrUnavailable) || changes[1] != nil {
+		t.Errorf("WithOnFallback: got %v, want ErrUnavailable and nil", changes)
+	}
+}
+
+// The share is rounded down to whole calls per minute, but to no less than one.
+func TestLocalFallbackAllowsAtLeastOneCallPerMinute(t *testing.T) {
+	client := newClient("127.0.0.1:1")
+	defer client.Close()
+	for _, share := range []float64{0.01, 0.1} {
+		l, err := NewLimiter(client, "T1", WithLocalFallback(share), WithTimeout(50*time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		passCalls(t, l, 1)
+		waitTooLong(t, l, 2*time.Second)
+	}
+}

@@ -134,21 +134,33 @@ func checkTier(t *testing.T, at []time.Time, calls int, minute time.Duration) {
 func TestPace(t *testing.T) {
 	t.Parallel()
 	const calls, minute = 20, 2 * time.Second
-	l := newLimiter(t, sharedServer(t).client(t), t.Name(), minute)
-	start := time.Now()
-	at := passCalls(t, l, 3*calls+1)
-	checkTier(t, at, calls, minute)
-	// After the first burst the pace is even, without a burst in each minute.
-	for i := calls; i+4 < len(at); i++ {
-		if got, want := at[i+4].Sub(at[i]), 2*minute/calls; got < want {
-			t.Errorf("time from call %d to %d: got %v, want at least %v", i, i+4, got, want)
+	client := sharedServer(t).client(t)
+	// If the machine stalls, calls are late and catch up with a burst, so one good try
+	// out of three is enough. The tier applies to every try.
+	for try := 1; ; try++ {
+		l := newLimiter(t, client, fmt.Sprint(t.Name(), "-", try), minute)
+		at := passCalls(t, l, 3*calls+1)
+		checkTier(t, at, calls, minute)
+		if n := client.ZCard(t.Context(), l.queue(closeKey).redisKeys[1]).Val(); n > calls {
+			t.Errorf("slots in Redis: got %d, want at most %d", n, calls)
 		}
-	}
-	if n := l.client.ZCard(t.Context(), l.queue(closeKey).redisKeys[1]).Val(); n > calls {
-		t.Errorf("slots in Redis: got %d, want at most %d", n, calls)
-	}
-	if got, want := time.Since(start), 3*minute*13/10; got > want {
-		t.Errorf("time of %d calls: got %v, want at most %v", len(at), got, want)
+		var problem string
+		// After the first burst the pace is even, without a burst in each minute.
+		for i := calls; i+4 < len(at); i++ {
+			if got, want := at[i+4].Sub(at[i]), 2*minute/calls; got < want {
+				problem = fmt.Sprintf("time from call %d to %d: got %v, want at least %v", i, i+4, got, want)
+			}
+		}
+		if got, want := at[len(at)-1].Sub(at[0]), 3*minute*13/10; got > want {
+			problem = fmt.Sprintf("time of %d calls: got %v, want at most %v", len(at), got, want)
+		}
+		if problem == "" {
+			return
+		}
+		if try == 3 {
+			t.Fatal(problem)
+		}
+		t.Log(problem)
 	}
 }
 
@@ -294,7 +306,7 @@ func waitTooLong(t *testing.T, l *Limiter, d time.Duration) *chatdm.Error {
 	defer cancel()
 	start := time.Now()
 	err := l.Wait(ctx, closeKey)
-	if got := time.Since(start); got > d/2 {
+	if got := time.Since(start); got > d {
 		t.Errorf("Wait took %v, want an error immediately", got)
 	}
 	e, ok := errors.AsType[*chatdm.Error](err)

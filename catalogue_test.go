@@ -25,12 +25,12 @@ func TestCatalogueHasEveryConstant(t *testing.T) {
 	maps.Copy(names, Constants(t, "rocketchat/errors.go"))
 	for code, name := range names {
 		if _, ok := catalogue[code]; !ok {
-			t.Errorf("%s (%s) is not in the catalogue", name, code)
+			t.Errorf("got no %s (%s) in the catalogue, want each constant", name, code)
 		}
 	}
 	for code := range catalogue {
 		if names[code] == "" {
-			t.Errorf("%s is in the catalogue and has no constant", code)
+			t.Errorf("got %s in the catalogue, want a constant of it", code)
 		}
 	}
 }

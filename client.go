@@ -8,76 +8,54 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 
 	"github.com/chatdm/chatdm/internal/engine"
+	"github.com/chatdm/chatdm/internal/input"
 )
 
-const (
-	service        = "slack"
-	defaultBaseURL = "https://slack.com/api"
-)
+const service = "slack"
 
-// Client is a client of Slack's Web API for one token. Make it with
-// [NewClient], once, and share it: it is safe for concurrent use, and what it
-// learns of the server's limits is worth most where all calls pass through it.
+// Client calls Slack's Web API with one token. It is safe for concurrent use by
+// multiple goroutines. A 429 pauses the method for all of them.
 type Client struct {
-	// IM has im.open and im.close, which Slack has retired.
-	IM *IMService
-	// Conversations has conversations.open, conversations.close and
-	// conversations.list.
+	IM            *IMService // im.open and im.close, which Slack has retired
 	Conversations *ConversationsService
 
 	engine    *engine.Engine
 	strictIM  bool
-	imRetired atomic.Bool // learned from an answer, for the life of the client
+	imRetired atomic.Bool // a response has shown that the im.* methods are retired
 }
 
-// NewClient returns a client that sends token with each call, in the
-// Authorization header and nowhere else. The token is not checked with the
-// server. A token that is empty or has white space or control characters in
-// it, and an option with an impossible value, are an *[Error] of
-// [KindInvalidRequest].
+// NewClient returns a client that sends token in the Authorization header. It does
+// not contact the server. If the token or an option is invalid, it returns an
+// *[Error] of [KindInvalidRequest]. A valid token is printable ASCII without spaces.
 func NewClient(token string, opts ...Option) (*Client, error) {
-	cfg := engine.DefaultConfig()
-	cfg.BaseURL = defaultBaseURL
-	for _, opt := range opts {
-		if opt != nil {
-			opt(&cfg)
-		}
+	cfg := engine.NewConfig("https://slack.com/api", opts)
+	err := input.CheckCredential("token", token)
+	if err == nil && cfg.TOTP != "" {
+		err = errors.New("WithTOTP: only rocketchat.Login accepts it")
 	}
-	if err := engine.CheckCredential("token", token); err != nil {
-		return nil, constructorError(err)
+	c := &Client{strictIM: cfg.StrictIM}
+	if err == nil {
+		c.engine, err = engine.New(cfg, engine.Platform{
+			Service: service, URLName: "WithBaseURL", Secrets: []string{token}, RequestIDHeader: "X-Slack-Req-Id", NewError: c.newError,
+			// There is no charset, because Slack would warn with superfluous_charset.
+			Header: map[string]string{"Authorization": "Bearer " + token, "Content-Type": "application/x-www-form-urlencoded"},
+		})
 	}
-	if cfg.TOTP != "" {
-		return nil, constructorError(errors.New("WithTOTP: is for a login at Rocket.Chat"))
-	}
-	e, err := engine.New(cfg, engine.Service{
-		Name: service,
-		URL:  "WithBaseURL",
-		Header: map[string]string{
-			"Authorization": "Bearer " + token,
-			// Without a charset: Slack answers superfluous_charset to one.
-			"Content-Type": "application/x-www-form-urlencoded",
-		},
-		Secrets: []string{token},
-	})
 	if err != nil {
-		return nil, constructorError(err)
+		return nil, &Error{Service: service, Method: "NewClient", Kind: KindInvalidRequest, Err: err}
 	}
-	c := &Client{engine: e, strictIM: cfg.StrictIM}
 	c.IM = &IMService{client: c}
 	c.Conversations = &ConversationsService{client: c}
 	return c, nil
 }
 
-func constructorError(err error) error {
-	return &Error{Service: service, Method: "NewClient", Kind: KindInvalidRequest, Err: err}
-}
-
-// String names the service and the base URL, and no secret.
+// String returns the client's type and base URL, but no secret.
 func (c *Client) String() string {
 	if c == nil || c.engine == nil {
 		return "chatdm.Client(none)"
@@ -85,29 +63,34 @@ func (c *Client) String() string {
 	return "chatdm.Client(" + c.engine.BaseURL() + ")"
 }
 
-// GoString is the same as String.
+// GoString returns the same text as String.
 func (c *Client) GoString() string { return c.String() }
 
-// Call sends any other Slack method, "chat.postMessage" for example, with the
-// same kind of errors, the same limits and the same options as the methods that
-// have a Go function. Codes that only that method has are not in the catalogue;
-// they are [KindUnknown], and match by their name: Code("msg_too_long").
+// Call calls any Slack method, for example "chat.postMessage", with the errors,
+// limits, and options of the typed methods. An error code without a constant is
+// of [KindUnknown].
 //
-// Params is nil, a url.Values, or a struct that
-// github.com/google/go-querystring encodes; it must not have an argument
-// called token. Result is nil, or a pointer that the answer's JSON object is
-// unmarshaled into, only when the call has succeeded; if it does not fit, the
-// error is [KindUnexpectedResponse] and [ErrEffectUnknown], and the call has had
-// its effect.
+// Params is nil, a url.Values, a map[string]any, or a struct with the tags of
+// github.com/google/go-querystring. Nested structs, maps, and slices of them are
+// sent as JSON, as Slack expects for blocks. In a map, every value except a string is
+// sent as JSON, and nil values are omitted. An argument named token is an error, and
+// so is a top-level field with a json tag but no url tag.
 //
-// As nobody knows whether the method may be repeated, it is repeated only when
-// the first request was refused for its rate or never reached the server. Where
-// it may have had its effect the error matches [ErrEffectUnknown].
+// Result is nil or a non-nil pointer into which Call decodes the JSON of a
+// successful response. If that fails, the error is of [KindUnexpectedResponse] and
+// matches [ErrEffectUnknown], because the call has taken effect.
+//
+// The call is not idempotent. The client retries it only if it never reached the
+// server or was rejected because of a rate limit.
 func (c *Client) Call(ctx context.Context, method string, params, result any) (*Meta, error) {
 	meta := new(Meta)
-	form, err := engine.Form(params)
-	_, err = c.do(ctx, call{
-		Request: engine.Request{Method: method, Body: form}, invalid: cmp.Or(checkCall(method, result), err), result: result, meta: meta,
+	body, err := input.Params(params).Encode()
+	if !methodPattern.MatchString(method) {
+		method, err = "Call", fmt.Errorf("method: %.100q is not a valid method name", method)
+	}
+	_, err = c.do(ctx, request{
+		Request: engine.Request{Method: method, Body: body, Confidential: returnsCredentials(method)},
+		invalid: cmp.Or(err, input.CheckResult(result)), meta: meta, result: result,
 	})
 	if err != nil {
 		return nil, err
@@ -115,255 +98,198 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) (*
 	return meta, nil
 }
 
-func checkCall(method string, result any) error {
-	for name := range strings.SplitSeq(method, ".") {
-		if name == "" || strings.ContainsFunc(name, notNameChar) {
-			return fmt.Errorf("method: %q is not the name of a method", method)
-		}
-	}
-	return engine.CheckResult(result)
+var methodPattern = regexp.MustCompile(`^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$`)
+
+// returnsCredentials reports whether a method's response can contain tokens.
+func returnsCredentials(method string) bool {
+	return slices.ContainsFunc([]string{"oauth.", "openid.", "tooling.tokens.", "apps.manifest.", "apps.connections.", "rtm."},
+		func(prefix string) bool { return strings.HasPrefix(method, prefix) })
 }
 
-func notNameChar(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_')
-}
-
-// call is one call of a method.
-type call struct {
+// request describes a call for do, which decodes the response into it.
+type request struct {
 	engine.Request
-	invalid error // why the arguments may not be sent
-	twin    *call // what replaces it where it is retired
+	invalid  error    // why the arguments cannot be sent
+	fallback *request // replaces this request if Slack has retired its method
+	meta     *Meta    // receives the metadata
+	channel  *Channel // if not nil, receives the channel, which is then required
+	result   any      // the result argument of Call
 
-	// Where a success goes; nil for what the method does not have. A success
-	// without a channel is none where there is a place for one.
-	meta    *Meta
-	channel *Channel
-	result  any // of Call
+	response
 }
 
-// do is a call from its arguments to its decoded answer. The reply of a
-// retired method is that of its twin.
-func (c *Client) do(ctx context.Context, next call) (*reply, error) {
-	if next.invalid != nil {
-		return nil, c.failure(next.Method, 0, &engine.Failure{Kind: engine.InvalidRequest, Err: next.invalid})
-	}
-	for sent := 0; ; {
-		if next.twin != nil && c.imRetired.Load() {
-			next = *next.twin
-		}
-		x := &exchange{client: c, call: next, before: sent}
-		x.call.Verb, x.call.Exchange = http.MethodPost, x
-		n, err := c.engine.Send(ctx, &x.call.Request)
-		if err == nil {
-			return &x.reply, nil
-		}
-		if next.twin == nil || c.strictIM || !retired(err) {
-			return nil, err
-		}
-		c.imRetired.Store(true)
-		sent = n
-	}
+// response has the fields that this package reads from any method's response.
+type response struct {
+	OK       bool   `json:"ok"`
+	Error    string `json:"error"`
+	Needed   string `json:"needed"`
+	Provided string `json:"provided"`
+	Warning  string `json:"warning"`
+	Metadata *struct {
+		Warnings   engine.Array[string] `json:"warnings"`
+		Messages   engine.Array[string] `json:"messages"`
+		NextCursor string               `json:"next_cursor"`
+	} `json:"response_metadata"`
+	NoOp          bool                   `json:"no_op"`
+	AlreadyOpen   bool                   `json:"already_open"`
+	AlreadyClosed bool                   `json:"already_closed"`
+	Channel       *Channel               `json:"channel"`
+	Channels      *engine.Array[Channel] `json:"channels"`
 }
 
-// retired tells of the answers that a method gets that is no longer served.
+// do makes a call and returns its decoded response. If Slack has retired the
+// method, do makes the fallback call instead.
+func (c *Client) do(ctx context.Context, r request) (*response, error) {
+	if r.invalid != nil {
+		return nil, c.engine.Fail(r.Method, engine.InvalidRequest, 0, r.invalid)
+	}
+	if r.fallback != nil && c.imRetired.Load() {
+		return c.do(ctx, *r.fallback)
+	}
+	r.Verb = http.MethodPost
+	r.Classify = func(raw *engine.Response) *engine.Failure { return c.classify(&r, raw) }
+	err := c.engine.Send(ctx, &r.Request)
+	if err == nil {
+		return &r.response, nil
+	}
+	if r.fallback == nil || c.strictIM || !retired(err) {
+		return nil, err
+	}
+	c.imRetired.Store(true)
+	if e, ok := errors.AsType[*Error](err); ok {
+		r.fallback.EarlierAttempts = e.Attempts
+	}
+	return c.do(ctx, *r.fallback)
+}
+
+// retired reports whether err means that Slack has retired the method.
 func retired(err error) bool {
 	return errors.Is(err, ErrMethodDeprecated) || errors.Is(err, ErrDeprecatedEndpoint) || errors.Is(err, ErrUnknownMethod)
 }
 
-// Meta is what an answer tells beside its content.
-type Meta struct {
-	// Method is the API method that answered: "conversations.open" where
-	// IM.Open fell back to it.
-	Method string
-	// StatusCode is the HTTP status.
-	StatusCode int
-	// RequestID names the request in Slack's logs (X-Slack-Req-Id).
-	RequestID string
-	// Scopes are those of the token, AcceptedScopes those of which the method
-	// needs one; both are nil where the server did not list them.
-	Scopes, AcceptedScopes []string
-	// Warnings are remarks on the request, each once.
-	Warnings []Warning
-	// Messages are texts for the developer, as the server wrote them.
-	Messages []string
-	// Attempts counts the HTTP requests of this call, retries and those that
-	// found no connection included.
-	Attempts int
-	// LostAnswers counts the earlier attempts of this call that may have had
-	// their effect, although no usable answer came back. Where it is above zero,
-	// an AlreadyOpen or AlreadyClosed may be this call's own doing.
-	LostAnswers int
-}
-
-// reply is the answer of any Slack method, as far as this package reads it
-// where the call has succeeded or not.
-type reply struct {
-	OK       bool   `json:"ok"`
-	Error    string `json:"error"`
-	Warning  string `json:"warning"`
-	Metadata *struct {
-		Warnings   []string `json:"warnings"`
-		Messages   []string `json:"messages"`
-		NextCursor string   `json:"next_cursor"`
-	} `json:"response_metadata"`
-	NoOp          bool      `json:"no_op"`
-	AlreadyOpen   bool      `json:"already_open"`
-	AlreadyClosed bool      `json:"already_closed"`
-	Channel       *Channel  `json:"channel"`
-	Channels      []Channel `json:"channels"`
-}
-
-// exchange is a call as the engine sees it: what Slack's answers mean.
-type exchange struct {
-	client *Client
-	call   call
-	before int // requests already sent, to the retired method that this one replaces
-	reply  reply
-}
-
-// Judge implements [engine.Exchange].
-func (x *exchange) Judge(a engine.Answer) engine.Verdict {
-	// Nothing of an earlier attempt may be left. The channel is decoded where
-	// the result has it.
-	x.reply = reply{Channel: x.call.channel}
-	if x.call.channel != nil {
-		*x.call.channel = Channel{}
+// classify decodes a response from Slack. It returns nil for a success.
+func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
+	// Discard what an earlier attempt decoded.
+	r.response = response{Channel: r.channel}
+	resp := &r.response
+	if r.channel != nil {
+		*r.channel = Channel{}
 	}
-	r := &x.reply
-	malformed := engine.Decode(a.Body, r)
-	x.describe(a)
+	malformed := raw.Decode(resp)
 
-	if a.Status == http.StatusTooManyRequests {
-		return x.coded(a, ErrRateLimited) // whatever the body says, if anything
-	}
-	if r.Error != "" && !r.OK {
-		code := Code(r.Error)
-		if code == "rate_limited" { // as chat.postMessage spells it
-			code = ErrRateLimited
-		}
-		return x.coded(a, code)
-	}
-	if a.Status >= 500 {
-		return engine.Verdict{Err: x.answered(a, KindUnavailable), Outcome: engine.Unreadable(a.Status), Hint: engine.RetryAfter(a.Header)}
-	}
 	switch {
+	case raw.Status == http.StatusTooManyRequests: // regardless of the body
+		return c.rejected(r, raw, ErrRateLimited)
+	case resp.Error != "" && !resp.OK:
+		return c.rejected(r, raw, Code(resp.Error))
+	case raw.Status >= 500:
+		return &engine.Failure{
+			Kind: engine.Unavailable, RetryAfter: engine.RetryAfter(raw.Header),
+			Details: resp, Effect: engine.EffectForStatus(raw.Status),
+		}
 	case errors.Is(malformed, io.ErrUnexpectedEOF):
-		v := x.unexpected(a, fmt.Sprintf("the JSON is cut off after %d bytes", len(a.Body)))
-		v.Outcome = engine.Unknown
-		return v
+		f := c.unexpected(raw, resp, fmt.Sprintf("the JSON is truncated after %d bytes", len(raw.Body)), "")
+		f.Effect = engine.EffectUnknown
+		return f
 	case malformed != nil:
-		return x.unexpected(a, malformed.Error()+": "+x.client.engine.Excerpt(a.Body))
-	case !r.OK || a.Status >= 300:
-		return x.unexpected(a, "neither ok nor an error code: "+x.client.engine.Excerpt(a.Body))
-	case x.call.channel != nil && (r.Channel == nil || r.Channel.ID == ""):
-		return x.unexpected(a, "a success without a channel: "+x.client.engine.Excerpt(a.Body))
-	case x.call.result != nil:
-		if err := json.Unmarshal(a.Body, x.call.result); err != nil {
-			return x.unexpected(a, "the call has succeeded, but its answer does not fit the result: "+err.Error())
+		return c.unexpected(raw, resp, "the response is malformed", malformed.Error()+": "+c.engine.Excerpt(raw.Body))
+	case !resp.OK || raw.Status >= 300:
+		return c.unexpected(raw, resp, "neither a success nor an error", c.engine.Excerpt(raw.Body))
+	case r.channel != nil && (resp.Channel == nil || resp.Channel.ID == ""):
+		return c.unexpected(raw, resp, "the call succeeded, but the response has no channel", c.engine.Excerpt(raw.Body))
+	case r.result != nil:
+		if err := json.Unmarshal(raw.Body, r.result); err != nil {
+			return c.unexpected(raw, resp, "the call succeeded, but the response cannot be decoded into result", err.Error())
 		}
 	}
-	return engine.Verdict{RequestID: x.call.meta.RequestID}
+	*r.meta = Meta{
+		Method: r.Method, StatusCode: raw.Status, RequestID: raw.RequestID,
+		Scopes: c.engine.List(raw.Header.Get("X-Oauth-Scopes")), AcceptedScopes: c.engine.List(raw.Header.Get("X-Accepted-Oauth-Scopes")),
+		Attempts: r.EarlierAttempts + raw.Attempts, LostAnswers: raw.LostAnswers,
+	}
+	r.meta.Warnings, r.meta.Messages = c.warningsAndMessages(resp)
+	// According to its documentation, conversations.open can also send the flags as warnings.
+	warns := func(flag string) bool {
+		return slices.Contains(r.meta.Warnings, Warning(flag)) || resp.Metadata != nil && slices.Contains(resp.Metadata.Warnings, flag)
+	}
+	resp.NoOp, resp.AlreadyOpen = resp.NoOp || warns("no_op"), resp.AlreadyOpen || warns("already_open")
+	return nil
 }
 
-// unexpected is the verdict on an answer that the API does not give.
-func (x *exchange) unexpected(a engine.Answer, problem string) engine.Verdict {
-	e := x.answered(a, KindUnexpectedResponse)
-	e.Err = x.client.engine.Cause(errors.New(problem))
-	return engine.Verdict{Err: e, Outcome: engine.Unreadable(a.Status)}
-}
-
-// coded is the verdict on an answer with an error code.
-func (x *exchange) coded(a engine.Answer, code Code) engine.Verdict {
+// rejected classifies a response with an error code.
+func (c *Client) rejected(r *request, raw *engine.Response, code Code) *engine.Failure {
+	if code == "rate_limited" { // chat.postMessage spells it this way
+		code = ErrRateLimited
+	}
 	known, ok := catalogue[code]
 	if !ok {
 		known.kind = KindUnknown
-		if a.Status >= 500 { // a gateway may have codes of its own
-			known.outcome = engine.Unreadable(a.Status)
+		if raw.Status >= 500 { // the code may come from a gateway
+			known.effect = engine.EffectForStatus(raw.Status)
 		}
-		code = Code(x.client.engine.Scrub(string(code)))
+		code = Code(c.engine.Code(string(code), r.Confidential))
 	}
-	v := engine.Verdict{Outcome: known.outcome, Hint: engine.RetryAfter(a.Header)}
-	if v.Outcome == engine.Refused && v.Hint == 0 {
-		v.Hint = engine.ResetAfter(a.Header)
+	f := &engine.Failure{
+		Kind: string(known.kind), Code: string(code), RetryAfter: engine.RetryAfter(raw.Header), Details: &r.response, Effect: known.effect,
 	}
-	e := x.answered(a, known.kind)
-	e.Code, e.RetryAfter = code, v.Hint
-	var scopes struct{ Needed, Provided string }
-	_ = engine.Decode(a.Body, &scopes) // not with every answer: only a failure has them
-	e.Needed, e.Provided = x.client.engine.List(scopes.Needed), x.client.engine.List(scopes.Provided)
-	v.Err = e
-	return v
+	if known.kind == KindRateLimited && f.RetryAfter == 0 {
+		f.RetryAfter = engine.ResetAfter(raw.Header)
+	}
+	return f
 }
 
-// answered is the error that an answer brings, without its code.
-func (x *exchange) answered(a engine.Answer, kind Kind) *Error {
-	m := x.call.meta
-	return &Error{
-		Service: service, Method: m.Method, Kind: kind,
-		Message:    x.client.engine.Line(strings.Join(m.Messages, "; ")),
-		StatusCode: m.StatusCode, RequestID: m.RequestID, Attempts: m.Attempts,
-		RetryAfter: engine.RetryAfter(a.Header),
-		Warnings:   m.Warnings, Messages: m.Messages,
+// unexpected classifies a response that the API does not document.
+func (c *Client) unexpected(raw *engine.Response, resp *response, problem, quote string) *engine.Failure {
+	return &engine.Failure{
+		Kind: engine.UnexpectedResponse, Err: errors.New(problem), Quote: quote, RetryAfter: engine.RetryAfter(raw.Header),
+		Details: resp, Effect: engine.EffectForStatus(raw.Status),
 	}
 }
 
-// describe fills in what the answer tells beside its content.
-func (x *exchange) describe(a engine.Answer) {
-	e, r := x.client.engine, &x.reply
-	m := x.call.meta
-	*m = Meta{
-		Method:         x.call.Method,
-		StatusCode:     a.Status,
-		RequestID:      x.client.requestID(a),
-		Scopes:         e.List(a.Get("X-Oauth-Scopes")),
-		AcceptedScopes: e.List(a.Get("X-Accepted-Oauth-Scopes")),
-		Attempts:       x.before + a.Attempt,
-		LostAnswers:    a.Lost,
+// warningsAndMessages returns the distinct warnings and the messages of a response.
+func (c *Client) warningsAndMessages(resp *response) (warnings []Warning, messages []string) {
+	texts := c.engine.List(resp.Warning)
+	if resp.Metadata != nil {
+		texts = append(texts, c.engine.Lines(resp.Metadata.Warnings)...)
+		messages = c.engine.Lines(resp.Metadata.Messages)
 	}
-	warnings := e.List(r.Warning)
-	if r.Metadata != nil {
-		warnings = append(warnings, r.Metadata.Warnings...)
-		for _, text := range r.Metadata.Messages {
-			m.Messages = append(m.Messages, e.Scrub(text))
+	for _, text := range texts {
+		if w := Warning(text); len(warnings) < maxWarnings && !slices.Contains(warnings, w) {
+			warnings = append(warnings, w)
 		}
 	}
-	for _, text := range warnings {
-		if w := Warning(e.Scrub(text)); !slices.Contains(m.Warnings, w) {
-			m.Warnings = append(m.Warnings, w)
-		}
-	}
-	// conversations.open is documented to send its flags as warnings, too.
-	r.NoOp = r.NoOp || slices.Contains(m.Warnings, "no_op")
-	r.AlreadyOpen = r.AlreadyOpen || slices.Contains(m.Warnings, "already_open")
+	return warnings, messages[:min(len(messages), maxWarnings)]
 }
 
-func (c *Client) requestID(a engine.Answer) string {
-	return c.engine.Scrub(a.Get("X-Slack-Req-Id"))
-}
+// maxWarnings is the maximum number of warnings, and of messages, in a result or error.
+const maxWarnings = 20
 
-// Fail implements [engine.Exchange].
-func (x *exchange) Fail(f *engine.Failure) error {
-	return x.client.failure(x.call.Method, x.before, f)
-}
-
-// failure is the error of a call without an answer that could be judged.
-func (c *Client) failure(method string, before int, f *engine.Failure) error {
+// newError builds the error of a failed call.
+func (c *Client) newError(o engine.Outcome) error {
 	e := &Error{
-		Service: service, Method: method, Kind: Kind(f.Kind),
-		RetryAfter: f.RetryAfter, Attempts: before + f.Attempts, Err: c.engine.Cause(f.Err),
+		Service: service, Method: o.Method, Code: Code(o.Code), Kind: Kind(o.Kind),
+		StatusCode: o.Status, RequestID: o.RequestID, RetryAfter: o.RetryAfter, Attempts: o.Attempts, Err: o.Err,
 	}
-	if f.Answer != nil {
-		e.StatusCode, e.RequestID = f.Answer.Status, c.requestID(*f.Answer)
+	if resp, ok := o.Details.(*response); ok {
+		e.Needed, e.Provided = c.engine.List(resp.Needed), c.engine.List(resp.Provided)
+		e.Warnings, e.Messages = c.warningsAndMessages(resp)
+		e.Message = engine.Shorten(strings.Join(e.Messages, "; "), engine.MaxText)
 	}
 	return e
 }
 
-// Seal implements [engine.Exchange].
-func (x *exchange) Seal(err, cause error) error {
-	e := err.(*Error) //nolint:errorlint // it is what Judge and Fail return
-	if e.Err != nil {
-		cause = fmt.Errorf("%w; %w", e.Err, cause)
-	}
-	e.Err = cause
-	return e
+// Meta holds metadata about a response.
+type Meta struct {
+	Method     string // the API method that responded: "conversations.open" if IM.Open fell back to it
+	StatusCode int    // the HTTP status
+	RequestID  string // identifies the request in Slack's logs (X-Slack-Req-Id)
+	// Scopes are the token's scopes. AcceptedScopes are the scopes that the method
+	// accepts; it needs only one. Both are nil if the server did not list them.
+	Scopes, AcceptedScopes []string
+	Warnings               []Warning // distinct warnings about the request, at most 20
+	Messages               []string  // the server's messages for developers, at most 20
+	Attempts               int       // including attempts that could not connect
+	// LostAnswers is the number of earlier attempts that may have taken effect. If it
+	// is not 0, one of them may be the reason for AlreadyOpen or AlreadyClosed.
+	LostAnswers int
 }

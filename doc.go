@@ -1,61 +1,51 @@
-// Package chatdm is a client for the life of a direct message on Slack: it
-// opens, lists and closes it. Its sibling
-// github.com/chatdm/chatdm/rocketchat does the same for Rocket.Chat, with the
-// same errors and options.
+// Package chatdm provides a client that opens, lists, and closes direct messages
+// on Slack. Package github.com/chatdm/chatdm/rocketchat is its counterpart for
+// Rocket.Chat, with the same errors and options.
 //
-// # Calls
-//
-// A [Client] is made once and shared. Each method sends one API call and
-// returns a result, or a nil result and an *[Error]:
+// Create one [Client] per token and share it. A method returns a result, or nil
+// and an *[Error]; List returns an iterator:
 //
 //	client, err := chatdm.NewClient(token)
 //	res, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{"U024BE7LH"}})
 //	if err == nil && res.AlreadyOpen { … }
 //
-// That nothing happened is no error but a flag on the result: NoOp,
-// AlreadyOpen, AlreadyClosed. [Meta] tells which method answered, with what
-// status, warnings and scopes, and after how many attempts.
+// A no-op is a flag on the result (NoOp, AlreadyOpen, AlreadyClosed), not an error.
 //
 // # Errors
 //
-// Every documented error of the methods is a constant, and every error has a
-// [Kind], which is what to do about it; both are for [errors.Is]. Input that
-// cannot be right is refused before anything is sent, as [KindInvalidRequest],
-// and the error names the field.
+// Every error code that Slack documents for these methods is a constant of type
+// [Code], and every error has exactly one [Kind], which says what to do. Match both
+// with [errors.Is]. If an argument is invalid, the client sends nothing and returns
+// an error of [KindInvalidRequest] that names the argument.
 //
 // # Retries
 //
-// Calls are repeated up to four times in all, by this rule:
+// By default, a call makes at most four attempts; see [WithRetry]. Whether the
+// client retries a call depends on why the attempt failed:
 //
-//   - what never reached the server (a name that does not resolve, a refused
-//     connection, a broken TLS handshake) is repeated for every call;
-//   - what the server refused for its rate, likewise, after the wait that it
-//     asked for;
-//   - what may have had its effect (a lost connection, a timeout, a 500, 502,
-//     503 or 504, an answer that ends early, internal_error, fatal_error,
-//     service_unavailable, request_timeout) is repeated for open, close and
-//     list, which do no harm twice, and not for [Client.Call];
-//   - anything else is final.
+//   - The request never reached the server (a failed DNS lookup, dial, or TLS
+//     handshake): the client retries every call.
+//   - The server rejected the call because of a rate limit: the client retries
+//     every call after the wait that the server requested.
+//   - The call may have taken effect (a lost connection, a timeout, a 500, 502,
+//     503, or 504, a truncated response, internal_error, fatal_error,
+//     service_unavailable, or request_timeout): the client retries only
+//     idempotent calls. The error of any other call matches [ErrEffectUnknown].
+//   - Any other failure, such as an invalid certificate: the client does not retry.
 //
-// A server that asks for more than a minute, or for more time than the context
-// has left, is not waited for: the error comes at once, with RetryAfter. One
-// call's refusal pauses the same method for all goroutines of the client.
-// [WithRetry] has the numbers.
+// The call fails immediately if the server requests a wait of more than a minute
+// (see [RetryPolicy]), or if a wait would exceed the context's deadline. A 429
+// pauses the method for all goroutines that use the client.
 //
-// # Limits
+// By default, a client only reacts to 429s. To stay below Slack's published
+// limits, use [WithLimiter] and [NewTierLimiter], or, for several processes, the
+// module github.com/chatdm/chatdm/chatdmredis.
 //
-// Nothing is paced unless [WithLimiter] says so. [NewTierLimiter] keeps to the
-// tiers that Slack publishes, so that nothing is refused; the module
-// github.com/chatdm/chatdm/chatdmredis does so for many processes together.
+// # Tests and secrets
 //
-// # Tests and logs
+// Package github.com/chatdm/chatdm/chatdmtest provides fake Slack and Rocket.Chat
+// servers that can return every documented error.
 //
-// Package github.com/chatdm/chatdm/chatdmtest has a Slack and a Rocket.Chat to
-// test against, which answer with every documented error. [WithLogger] writes
-// one line for each call and each retry.
-//
-// # Secrets
-//
-// The token travels in the Authorization header and nowhere else. No error, no
-// log line and no verb of fmt shows it, and no redirect is followed with it.
+// The client sends the token only in the Authorization header and does not follow
+// redirects. Errors, log lines, and printed values never show the token.
 package chatdm

@@ -2,6 +2,7 @@ package chatdm
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,69 +12,53 @@ import (
 	"github.com/chatdm/chatdm/internal/engine"
 )
 
-// Error is the error of every call that fails, on every platform and whatever
-// went wrong. Ask it with [errors.Is] for a [Code], for a [Kind], or for the
-// cause, or take it whole with [errors.As] or errors.AsType:
+// Error describes a failed call on either platform. It matches its [Code] and
+// exactly one [Kind]:
 //
 //	switch {
-//	case errors.Is(err, chatdm.ErrUserDisabled): // exactly this answer
-//	case errors.Is(err, chatdm.KindRateLimited): // anything of this class
-//	case errors.Is(err, context.Canceled): // the cause
+//	case errors.Is(err, chatdm.ErrEffectUnknown): // find out what happened
+//	case errors.Is(err, chatdm.KindRateLimited): // try again later
+//	case errors.Is(err, chatdm.ErrUserDisabled): // this code only
 //	}
 //
-// No field of it, and nothing that it prints, holds a credential, not even
-// where the server has echoed one.
+// To read the fields, use [errors.AsType]. No field contains a credential, even
+// if the server sent it back, and long messages from the server are truncated.
 type Error struct {
-	// Service is "slack" or "rocketchat".
-	Service string
-	// Method is the API method that failed, "conversations.open" where
-	// IM.Open fell back to it; the name of the constructor for an error of one.
-	Method string
-	// Code is what the server said, and a sentinel where there is one for it: a
-	// 429 is ErrRateLimited (rocketchat.ErrTooManyRequests) whatever its body
-	// says. A code that nobody has documented is kept. It is empty where the
-	// server gave none, and where the client itself refused the call; the Kind is
-	// always set.
-	Code Code
-	// Kind is what to do about it; never empty.
-	Kind Kind
-	// Message is the server's own text, on one line, where it sent any.
-	Message string
-	// StatusCode is the HTTP status, 0 where there was no response.
-	StatusCode int
-	// RequestID names the request in the vendor's logs (X-Slack-Req-Id), where
-	// the response had one.
-	RequestID string
-	// RetryAfter is how long the server asked to wait before the next call of
-	// this method, 0 where it did not say. With a call that was not sent because
-	// of an earlier refusal it is what is left of that wait.
+	Service string // "slack" or "rocketchat"
+	Method  string // the API method: "conversations.open" if IM.Open fell back to it, "NewClient" for the constructor
+	// Code is the server's error code, or empty if it sent none. A 429 always has
+	// the code [ErrRateLimited] (on Rocket.Chat, rocketchat.ErrTooManyRequests).
+	Code       Code
+	Kind       Kind   // what to do about the error; never empty
+	Message    string // the server's text on one line
+	StatusCode int    // the HTTP status, or 0 if there was no response
+	RequestID  string // identifies the request in the vendor's logs (X-Slack-Req-Id)
+	// RetryAfter is how long to wait before the next call: what the server requested,
+	// or what remains of a pause or of a limiter's wait. 0 means unknown.
 	RetryAfter time.Duration
-	// Needed and Provided are the scopes of a missing_scope, as Slack lists them:
-	// those that the method can need, and those that the token has. Which of
-	// several is needed depends on the conversation: im:write for one user,
-	// mpim:write for a group.
+	// Needed and Provided are set for [ErrMissingScope]. Needed lists the scopes that
+	// the method can require, such as im:write for one user and mpim:write for a
+	// group. Provided lists the scopes of the token.
 	Needed, Provided []string
-	// Warnings and Messages are what the response said beside the error.
-	Warnings []Warning
-	Messages []string
-	// Attempts counts the HTTP requests of the call, retries and those that found
-	// no connection included; 0 where none was tried.
-	Attempts int
-	// Err is the cause: what was wrong with the input or the answer, an error of
-	// the network, of the limiter or of the context. Nil where the code says all.
-	// It matches context.DeadlineExceeded also where the call failed at once
-	// because a wait would have passed the deadline.
+	Warnings         []Warning // see [Meta]
+	Messages         []string  // see [Meta]
+	Attempts         int       // including attempts that could not connect; 0 if there was no attempt
+	// Err is the cause: an error from the network, the limiter, or the context, or
+	// what is wrong with the arguments or the response. It is nil if the code is the
+	// whole cause. If the previous attempt failed with a different error, Err mentions
+	// that error. Err matches context.DeadlineExceeded if the deadline has passed, or if
+	// the call failed immediately because a wait would have exceeded the deadline.
 	Err error
 }
 
-// Error says on one line what a person on call needs: service, method, code,
-// what that means, the scopes, the cause, the status, the request id and the
-// number of attempts.
+// Error returns the code (or the kind, if there is no code), its meaning, the cause,
+// and details such as the status and the number of attempts, on one line.
 func (e *Error) Error() string {
+	short := func(text string) string { return engine.Shorten(text, engine.MaxText) }
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: ", e.Service, e.Method)
 	b.WriteString(cmp.Or(short(string(e.Code)), string(e.Kind)))
-	if meaning := cmp.Or(catalogue[e.Code].meaning, e.Kind.meaning()); meaning != "" {
+	if meaning := cmp.Or(catalogue[e.Code].meaning, kindMeanings[e.Kind]); meaning != "" {
 		b.WriteString(": " + meaning)
 	}
 	if e.Err != nil {
@@ -83,37 +68,26 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, ": %q", short(e.Message))
 	}
 	var details []string
-	if len(e.Needed) > 0 {
-		details = append(details, "needed "+short(strings.Join(e.Needed, ",")))
+	detail := func(ok bool, format string, args ...any) {
+		if ok {
+			details = append(details, fmt.Sprintf(format, args...))
+		}
 	}
-	if len(e.Provided) > 0 {
-		details = append(details, "provided "+short(strings.Join(e.Provided, ",")))
-	}
-	if e.RetryAfter > 0 {
-		details = append(details, "retry after "+e.RetryAfter.Round(10*time.Millisecond).String())
-	}
-	if e.StatusCode != 0 {
-		details = append(details, fmt.Sprint("status ", e.StatusCode))
-	}
-	if e.RequestID != "" {
-		details = append(details, "request "+short(e.RequestID))
-	}
-	switch {
-	case e.Attempts > 1:
-		details = append(details, fmt.Sprint(e.Attempts, " attempts"))
-	case e.Attempts == 1:
-		details = append(details, "1 attempt")
-	case e.Kind != KindInvalidRequest: // of which it goes without saying
-		details = append(details, "nothing sent")
-	}
+	detail(len(e.Needed) > 0, "needed %s", short(strings.Join(e.Needed, ",")))
+	detail(len(e.Provided) > 0, "provided %s", short(strings.Join(e.Provided, ",")))
+	detail(e.RetryAfter > 0, "retry after %v", e.RetryAfter.Round(10*time.Millisecond))
+	detail(e.StatusCode != 0, "status %d", e.StatusCode)
+	detail(e.RequestID != "", "request %s", short(e.RequestID))
+	detail(e.Attempts == 0 && e.Kind != KindInvalidRequest, "nothing sent")
+	detail(e.Attempts == 1, "1 attempt")
+	detail(e.Attempts > 1, "%d attempts", e.Attempts)
 	if details != nil {
 		b.WriteString(" (" + strings.Join(details, "; ") + ")")
 	}
 	return strings.Map(oneLine, b.String())
 }
 
-// oneLine takes the line breaks out of the texts of causes, which other
-// people's code may have written.
+// oneLine replaces a line break or another control character with a space.
 func oneLine(r rune) rune {
 	if unicode.IsControl(r) {
 		return ' '
@@ -121,31 +95,33 @@ func oneLine(r rune) rune {
 	return r
 }
 
-// short cuts a text of the server's that is too long for a line.
-func short(text string) string {
-	const limit = 200
-	if runes := []rune(text); len(runes) > limit {
-		return string(runes[:limit]) + "…"
-	}
-	return text
-}
-
 // Is reports whether target is the error's [Code] or its [Kind].
 func (e *Error) Is(target error) bool {
-	switch target := target.(type) {
-	case Code:
-		return target != "" && target == e.Code
-	case Kind:
-		return target == e.Kind
-	}
-	return false
+	return target == error(e.Kind) || e.Code != "" && target == error(e.Code)
 }
 
-// Unwrap returns the cause, nil where there is none.
-func (e *Error) Unwrap() error { return e.Err }
+// Unwrap returns the cause, or nil. It hides any [Code] or [Kind] that the cause
+// matches, because an error has exactly one kind.
+func (e *Error) Unwrap() error {
+	if errors.As(e.Err, new(*Error)) || errors.As(e.Err, new(Kind)) || errors.As(e.Err, new(Code)) {
+		return plainCause{e.Err}
+	}
+	return e.Err
+}
 
-// LogValue makes a structured log line of the error, with a key for each field
-// that is set.
+// plainCause is a cause that matches no code and no kind.
+type plainCause struct{ error }
+
+func (c plainCause) Is(target error) bool {
+	switch target.(type) {
+	case Code, Kind:
+		return false
+	}
+	return errors.Is(c.error, target)
+}
+
+// LogValue returns a group of the fields that are set, without Provided, Warnings,
+// and Messages. The key of Err is "cause".
 func (e *Error) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("service", e.Service), slog.String("method", e.Method),
@@ -153,7 +129,7 @@ func (e *Error) LogValue() slog.Value {
 	}
 	add := func(key, value string) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, value))
+			attrs = append(attrs, slog.String(key, engine.Shorten(strings.Map(oneLine, value), 1000)))
 		}
 	}
 	add("code", string(e.Code))
@@ -167,130 +143,112 @@ func (e *Error) LogValue() slog.Value {
 		attrs = append(attrs, slog.Duration("retry_after", e.RetryAfter))
 	}
 	if e.Err != nil {
-		add("cause", strings.Map(oneLine, e.Err.Error()))
+		add("cause", e.Err.Error())
 	}
 	return slog.GroupValue(attrs...)
 }
 
-// ErrEffectUnknown is in the chain of an error whose call was sent and may
-// have had its effect, and which was not repeated because that could do harm:
-// [Client.Call], and the deletion of a room and a login on Rocket.Chat. So it is
-// where the answer was lost or cut off, where the server or a proxy failed (any
-// 5xx without a code that is known), where a success is none of the API's or does
-// not fit the result, and where the context ended meanwhile. HTML with a 200 is
-// [KindUnsupported] on Rocket.Chat, and not this: a server without the endpoint
-// answers so. Find out what became of the call before
-// you make it again.
+// ErrEffectUnknown is returned when a call that is not idempotent may have taken
+// effect, so the client did not retry it: the response was lost, was truncated, was
+// not from the API, or could not be decoded, the server failed, or the context ended
+// during the attempt. Find out what happened before you repeat the call. Only
+// [Client.Call] and, on Rocket.Chat, Call, Delete, Login, and Resume are not
+// idempotent. On Rocket.Chat, an HTML page with status 200 is [KindUnsupported]
+// instead, because a server that lacks the endpoint responds that way.
 var ErrEffectUnknown = engine.ErrEffectUnknown
 
-// Warning is a remark that came with an answer. The call did what it says.
+// Warning is a warning that Slack sends about a request, even if the call succeeds.
 type Warning string
 
-// The documented warnings. The client causes neither of them.
+// The documented warnings. The client's own requests cause neither of them.
 const (
 	WarningMissingCharset     Warning = "missing_charset"
 	WarningSuperfluousCharset Warning = "superfluous_charset"
 )
 
-// Kind is a class of errors: what to do about them. Each is a sentinel for
-// [errors.Is].
+// Kind says what to do about an error. Each kind is a sentinel for [errors.Is],
+// and an error has exactly one. Check for [ErrEffectUnknown] first.
 type Kind string
 
 const (
-	// KindInvalidRequest is input that was refused, mostly before anything was
-	// sent. Sending it again changes nothing: mend the caller.
+	// KindInvalidRequest means that the arguments are invalid. In most cases, the
+	// client sent nothing. Fix the program.
 	KindInvalidRequest Kind = engine.InvalidRequest
-	// KindUnauthenticated is a credential that the server refuses: it is wrong,
-	// expired or revoked. No call will work until there is a new one.
+	// KindUnauthenticated means that the credential is wrong, expired, or revoked.
+	// No call will succeed without a new one. Alert the operator.
 	KindUnauthenticated Kind = "unauthenticated"
-	// KindPermissionDenied is a credential that may not do this: a missing scope,
-	// a restriction of the workspace, somebody else's conversation. Tell whoever
-	// installed the app; with missing_scope, Needed lists the scopes.
+	// KindPermissionDenied means that the credential does not allow the call: it
+	// lacks a scope, or the workspace restricts it. Alert the operator. If the code
+	// is missing_scope, Needed lists the scopes.
 	KindPermissionDenied Kind = "permission_denied"
-	// KindNotFound is a user or a conversation that does not exist for the caller.
-	// Take it off the list.
+	// KindNotFound means that the user or the conversation does not exist, or is not
+	// visible to the caller. Remove it from your list.
 	KindNotFound Kind = "not_found"
 	// KindUnreachable means that the caller cannot message this person or
 	// conversation but can message others: the account is deactivated or belongs
 	// to a bot, the conversation is archived, or the caller is not a member of it.
-	// Remove the target from your list.
+	// Remove it from your list.
 	KindUnreachable Kind = "unreachable"
-	// KindUnsupported means that the server does not offer the method, because
-	// Slack has retired it, the server is too old, or the license excludes it.
-	// Call another method.
+	// KindUnsupported means that the server does not offer the method: Slack has
+	// retired it, the server is too old, or the license does not include it. Use
+	// another method.
 	KindUnsupported Kind = "unsupported"
-	// KindRateLimited is a call that came too soon. Come back after RetryAfter, or
-	// when you think fit where the server did not say and it is zero.
+	// KindRateLimited means that the call exceeds a rate limit. Try again after
+	// RetryAfter. If that is 0, the necessary wait is unknown.
 	KindRateLimited Kind = engine.RateLimited
-	// KindUnavailable is a fault on their side or of the network that will pass.
-	// The retries, of calls that are repeated, are used up: come back later. Of
-	// others ask for [ErrEffectUnknown] first.
+	// KindUnavailable means that the server, the network, or the limiter failed, or
+	// the server's certificate is invalid. Try again later.
 	KindUnavailable Kind = engine.Unavailable
-	// KindUnexpectedResponse is an answer that is not of the API: not JSON, cut
-	// off, too large, a redirect, or a success without what it should bring. Look
-	// at the base URL and at proxies, or report it.
+	// KindUnexpectedResponse means that the response is not valid for the API: not
+	// JSON, truncated, too large, a redirect, or a success that lacks required data.
+	// Check the base URL and proxies, or report a bug.
 	KindUnexpectedResponse Kind = engine.UnexpectedResponse
-	// KindCanceled is a call that the caller's context ended while no answer of
-	// the server was at hand. It may have had its effect; of a call that is not
-	// harmless twice, [ErrEffectUnknown] tells.
+	// KindCanceled means that the caller's context ended before the server responded.
+	// If it ended in the wait after an error response, the kind is that of the response.
 	KindCanceled Kind = engine.Canceled
-	// KindUnknown is an error code that is not in the catalogue. Look at Code and
-	// Message, and report it.
+	// KindUnknown means that the server's error has no code, or one that this version
+	// does not define. Look at Code and Message, and report it.
 	KindUnknown Kind = "unknown"
 )
 
-// Error returns the kind's name.
+// Error returns the kind as a string, such as "not_found".
 func (k Kind) Error() string { return string(k) }
 
-// meaning is empty for KindInvalidRequest, where the cause says it all.
-func (k Kind) meaning() string {
-	switch k {
-	case KindUnauthenticated:
-		return "the credential is not accepted"
-	case KindPermissionDenied:
-		return "the credential may not do this"
-	case KindNotFound:
-		return "there is no such user or conversation"
-	case KindUnreachable:
-		return "the caller cannot message this person or conversation"
-	case KindUnsupported:
-		return "the server does not support this"
-	case KindRateLimited:
-		return "too many calls"
-	case KindUnavailable:
-		return "the service, the network or the limiter is in trouble"
-	case KindUnexpectedResponse:
-		return "the answer is not what the API promises"
-	case KindCanceled:
-		return "the caller's context ended the call"
-	case KindUnknown:
-		return "a code that this version does not know"
-	}
-	return ""
+// kindMeanings explains an error without a known code. The cause of a
+// KindInvalidRequest needs no explanation.
+var kindMeanings = map[Kind]string{
+	KindUnauthenticated:    "the server does not accept the credential",
+	KindPermissionDenied:   "the credential does not allow this",
+	KindNotFound:           "the user or conversation does not exist",
+	KindUnreachable:        "the caller cannot message this person or conversation",
+	KindUnsupported:        "the server does not support this",
+	KindRateLimited:        "too many calls",
+	KindUnavailable:        "the server, the network, or the limiter failed",
+	KindUnexpectedResponse: "the response is not valid for this API",
+	KindCanceled:           "the caller's context ended",
+	KindUnknown:            "this version does not know the error",
 }
 
-// Code is an error code of a server. The constants are sentinels for
-// [errors.Is]; a code that nobody has documented works the same way:
+// Code is a server's error code. The constants are sentinels for [errors.Is]. A
+// code without a constant works the same way:
 // errors.Is(err, chatdm.Code("brand_new")).
 type Code string
 
-// Error returns the code as the server spells it.
+// Error returns the code as a string, such as "user_not_found".
 func (c Code) Error() string { return string(c) }
 
-// Kind returns the class of the code, [KindUnknown] for one that is not in the
-// catalogue.
+// Kind returns the kind of the code, or [KindUnknown] if the code is not one of
+// the constants.
 func (c Code) Kind() Kind { return cmp.Or(catalogue[c].kind, KindUnknown) }
 
-// Slack's codes: every one that is documented for im.open, im.close,
-// conversations.open and conversations.close or is common to all methods,
-// those of conversations.list, and cannot_dm_bot, which Slack sends without
-// having documented it. What each means is part of the error's text, and in
-// the list of docs/errors.md.
+// The codes that Slack documents for im.open, im.close, conversations.open,
+// conversations.close, and conversations.list, three codes of chat.postMessage,
+// and cannot_dm_bot, which Slack does not document. The text of an [Error] says
+// what its code means.
 //
 // Documented at https://docs.slack.dev/reference/methods.
 const (
-	// About users and conversations.
-
+	// Users and conversations.
 	ErrChannelNotFound                  Code = "channel_not_found"
 	ErrUserDoesNotOwnChannel            Code = "user_does_not_own_channel"
 	ErrUserNotFound                     Code = "user_not_found"
@@ -308,8 +266,7 @@ const (
 	ErrNotPermitted                     Code = "not_permitted"
 	ErrExternalChannelMigrating         Code = "external_channel_migrating"
 
-	// About the token, and what it may do.
-
+	// The token and what it allows.
 	ErrMissingScope           Code = "missing_scope"
 	ErrNotAuthed              Code = "not_authed"
 	ErrInvalidAuth            Code = "invalid_auth"
@@ -328,15 +285,13 @@ const (
 	ErrTwoFactorSetupRequired Code = "two_factor_setup_required"
 	ErrIsBot                  Code = "is_bot"
 
-	// Of methods that are retired or unknown.
-
+	// Methods that do not exist or no longer exist.
 	ErrMethodDeprecated   Code = "method_deprecated"
 	ErrDeprecatedEndpoint Code = "deprecated_endpoint"
 	ErrUnknownMethod      Code = "unknown_method"
 	ErrUpgradeRequired    Code = "upgrade_required"
 
-	// About the request, which this package builds; Call can bring them about.
-
+	// The request. Only Call should cause these.
 	ErrInvalidArguments Code = "invalid_arguments"
 	ErrMissingArgument  Code = "missing_argument"
 	ErrInvalidArgName   Code = "invalid_arg_name"
@@ -351,8 +306,7 @@ const (
 	ErrInvalidLimit     Code = "invalid_limit"
 	ErrInvalidTypes     Code = "invalid_types"
 
-	// What will pass.
-
+	// Temporary failures.
 	ErrRateLimited        Code = "ratelimited"
 	ErrRequestTimeout     Code = "request_timeout"
 	ErrServiceUnavailable Code = "service_unavailable"
@@ -360,93 +314,93 @@ const (
 	ErrInternalError      Code = "internal_error"
 )
 
-// entry is what the SDK knows about a code.
+// entry describes an error code.
 type entry struct {
 	kind    Kind
-	meaning string // in our words, for the error's text and the documentation
-	outcome engine.Outcome
+	meaning string        // for error texts and the documentation
+	effect  engine.Effect // the zero value is engine.Final
 }
 
-// catalogue is the one place that knows the codes: it classifies them, explains
-// them, decides whether a call is repeated, and is what their table in the
-// documentation is made from. Where outcome is not set the answer is definite.
+// catalogue describes the error codes of both platforms: their kinds, their
+// meanings, and whether the client retries.
 var catalogue = map[Code]entry{
-	ErrChannelNotFound:                  {kind: KindNotFound, meaning: "no conversation with this id exists for the caller"},
+	ErrChannelNotFound:                  {kind: KindNotFound, meaning: "the conversation does not exist, or is not visible to the caller"},
 	ErrUserDoesNotOwnChannel:            {kind: KindUnreachable, meaning: "the caller is not a member of this direct message"},
-	ErrUserNotFound:                     {kind: KindNotFound, meaning: "no user with this id exists for the caller"},
-	ErrUserNotVisible:                   {kind: KindUnreachable, meaning: "the caller is restricted and may not see this user"},
+	ErrUserNotFound:                     {kind: KindNotFound, meaning: "the user does not exist, or is not visible to the caller"},
+	ErrUserNotVisible:                   {kind: KindUnreachable, meaning: "the caller's account is restricted and cannot see this user"},
 	ErrUserDisabled:                     {kind: KindUnreachable, meaning: "the user's account is deactivated"},
-	ErrUsersListNotSupplied:             {kind: KindInvalidRequest, meaning: "neither users nor a channel were named"},
-	ErrNotEnoughUsers:                   {kind: KindInvalidRequest, meaning: "too few users for a group message"},
-	ErrTooManyUsers:                     {kind: KindInvalidRequest, meaning: "a group message holds at most eight users beside the caller"},
-	ErrInvalidUserCombination:           {kind: KindUnreachable, meaning: "people of other organizations must already share a channel with each other"},
+	ErrUsersListNotSupplied:             {kind: KindInvalidRequest, meaning: "neither users nor a channel was given"},
+	ErrNotEnoughUsers:                   {kind: KindInvalidRequest, meaning: "a group message needs more users"},
+	ErrTooManyUsers:                     {kind: KindInvalidRequest, meaning: "a group message can have at most eight other users"},
+	ErrInvalidUserCombination:           {kind: KindUnreachable, meaning: "users from other organizations must already share a channel"},
 	ErrCannotDMBot:                      {kind: KindUnreachable, meaning: "a bot cannot open a direct message with another bot"},
 	ErrMethodNotSupportedForChannelType: {kind: KindUnreachable, meaning: "the method does not work on this type of conversation"},
 	ErrIsArchived:                       {kind: KindUnreachable, meaning: "the conversation is archived"},
 	ErrNotInChannel:                     {kind: KindUnreachable, meaning: "the caller is not a member of the conversation"},
 	ErrMessagesTabDisabled:              {kind: KindUnreachable, meaning: "the app's Messages tab is turned off, so nobody can have a direct message with it"},
 	ErrNotPermitted:                     {kind: KindPermissionDenied, meaning: "the workspace does not allow this"},
-	ErrExternalChannelMigrating:         {kind: KindUnavailable, meaning: "the shared channel is being moved; it works again when that is done"},
-	ErrMissingScope:                     {kind: KindPermissionDenied, meaning: "the token lacks a scope; add one and install the app again"},
-	ErrNotAuthed:                        {kind: KindUnauthenticated, meaning: "no token reached the server"},
-	ErrInvalidAuth:                      {kind: KindUnauthenticated, meaning: "the token is wrong, or this IP address may not use it"},
-	ErrAccountInactive:                  {kind: KindUnauthenticated, meaning: "the token's user or workspace is gone"},
-	ErrTokenRevoked:                     {kind: KindUnauthenticated, meaning: "the token was revoked, or the app removed"},
+	ErrExternalChannelMigrating:         {kind: KindUnavailable, meaning: "the shared channel is migrating; try again later"},
+	ErrMissingScope:                     {kind: KindPermissionDenied, meaning: "the token lacks a required scope; add it and reinstall the app"},
+	ErrNotAuthed:                        {kind: KindUnauthenticated, meaning: "the server received no token"},
+	ErrInvalidAuth:                      {kind: KindUnauthenticated, meaning: "the token is invalid, or is not allowed from this IP address"},
+	ErrAccountInactive:                  {kind: KindUnauthenticated, meaning: "the token's user or workspace was deleted"},
+	ErrTokenRevoked:                     {kind: KindUnauthenticated, meaning: "the token was revoked, or the app was removed"},
 	ErrTokenExpired:                     {kind: KindUnauthenticated, meaning: "the token has expired; refresh it"},
 	ErrNoPermission:                     {kind: KindPermissionDenied, meaning: "the token lacks a permission, or the app is not in the conversation"},
-	ErrNotAllowedTokenType:              {kind: KindPermissionDenied, meaning: "this type of token cannot call the method"},
-	ErrAccessDenied:                     {kind: KindPermissionDenied, meaning: "the caller may not use something that the request names"},
+	ErrNotAllowedTokenType:              {kind: KindPermissionDenied, meaning: "the method does not accept this type of token"},
+	ErrAccessDenied:                     {kind: KindPermissionDenied, meaning: "the caller cannot access something that the request names"},
 	ErrAccessLimited:                    {kind: KindPermissionDenied, meaning: "the method is not available from this network"},
-	ErrEKMAccessDenied:                  {kind: KindPermissionDenied, meaning: "the organization's administrators have suspended posting"},
-	ErrEnterpriseIsRestricted:           {kind: KindUnsupported, meaning: "the method cannot be called from an enterprise organization"},
-	ErrTeamAccessNotGranted:             {kind: KindPermissionDenied, meaning: "the organization's token was not given this workspace"},
-	ErrOrgLoginRequired:                 {kind: KindUnavailable, meaning: "the workspace is moving to an enterprise organization and is away until that is done"},
-	ErrTeamAddedToOrg:                   {kind: KindUnavailable, meaning: "the workspace is moving to an enterprise organization and fails now and then until that is done"},
-	ErrTwoFactorSetupRequired:           {kind: KindUnauthenticated, meaning: "the user must set up two-factor authentication first"},
+	ErrEKMAccessDenied:                  {kind: KindPermissionDenied, meaning: "administrators have suspended posting"},
+	ErrEnterpriseIsRestricted:           {kind: KindUnsupported, meaning: "the method is not available to Enterprise organizations"},
+	ErrTeamAccessNotGranted:             {kind: KindPermissionDenied, meaning: "the organization's token has no access to this workspace"},
+	ErrOrgLoginRequired:                 {kind: KindUnavailable, meaning: "the workspace is unavailable while it migrates to an Enterprise organization"},
+	ErrTeamAddedToOrg:                   {kind: KindUnavailable, meaning: "calls may fail while the workspace migrates to an Enterprise organization"},
+	ErrTwoFactorSetupRequired:           {kind: KindUnauthenticated, meaning: "the user must first set up two-factor authentication"},
 	ErrIsBot:                            {kind: KindPermissionDenied, meaning: "a legacy bot cannot call the method"},
-	ErrMethodDeprecated:                 {kind: KindUnsupported, meaning: "the method is retired"},
-	ErrDeprecatedEndpoint:               {kind: KindUnsupported, meaning: "the endpoint is retired"},
-	ErrUnknownMethod:                    {kind: KindUnsupported, meaning: "the server has no such method"},
-	ErrInvalidArguments:                 {kind: KindInvalidRequest, meaning: "an argument is missing or wrong"},
+	ErrMethodDeprecated:                 {kind: KindUnsupported, meaning: "Slack has retired the method"},
+	ErrDeprecatedEndpoint:               {kind: KindUnsupported, meaning: "Slack has retired the endpoint"},
+	ErrUnknownMethod:                    {kind: KindUnsupported, meaning: "the method does not exist"},
+	ErrInvalidArguments:                 {kind: KindInvalidRequest, meaning: "an argument is missing or invalid"},
 	ErrMissingArgument:                  {kind: KindInvalidRequest, meaning: "a required argument is missing"},
-	ErrInvalidArgName:                   {kind: KindInvalidRequest, meaning: "an argument's name is too long or has characters other than letters, digits and _"},
+	ErrInvalidArgName:                   {kind: KindInvalidRequest, meaning: "the name of an argument is too long or contains characters other than letters, digits, and _"},
 	ErrInvalidArrayArg:                  {kind: KindInvalidRequest, meaning: "an argument was sent as an array, like users[0]"},
 	ErrInvalidCharset:                   {kind: KindInvalidRequest, meaning: "the charset is neither utf-8 nor iso-8859-1"},
 	ErrInvalidFormData:                  {kind: KindInvalidRequest, meaning: "the form is missing or malformed"},
-	ErrInvalidPostType:                  {kind: KindInvalidRequest, meaning: "the method does not take this Content-Type"},
-	ErrMissingPostType:                  {kind: KindInvalidRequest, meaning: "the body came without a Content-Type"},
+	ErrInvalidPostType:                  {kind: KindInvalidRequest, meaning: "the method does not accept this Content-Type"},
+	ErrMissingPostType:                  {kind: KindInvalidRequest, meaning: "the request has a body but no Content-Type"},
 	ErrInvalidJSON:                      {kind: KindInvalidRequest, meaning: "the JSON body is malformed"},
 	ErrJSONNotObject:                    {kind: KindInvalidRequest, meaning: "the JSON body is not an object"},
-	ErrInvalidCursor:                    {kind: KindInvalidRequest, meaning: "the cursor is not of an earlier page, or is too old"},
+	ErrInvalidCursor:                    {kind: KindInvalidRequest, meaning: "the cursor does not come from an earlier page, or has expired"},
 	ErrInvalidLimit:                     {kind: KindInvalidRequest, meaning: "the page size is out of range"},
-	ErrInvalidTypes:                     {kind: KindInvalidRequest, meaning: "a type of conversation is unknown, or the token may not list it"},
-	ErrUpgradeRequired:                  {kind: KindUnsupported, meaning: "the server wants a newer version of the API or the client"},
-	ErrRateLimited:                      {kind: KindRateLimited, meaning: "too many calls of this method in this workspace", outcome: engine.Refused},
-	ErrRequestTimeout:                   {kind: KindUnavailable, meaning: "the request's body did not arrive whole", outcome: engine.Unknown},
-	ErrServiceUnavailable:               {kind: KindUnavailable, meaning: "the service is down for a while", outcome: engine.Unknown},
-	ErrFatalError:                       {kind: KindUnavailable, meaning: "the server broke off; a part may have been done", outcome: engine.Unknown},
-	ErrInternalError:                    {kind: KindUnavailable, meaning: "the server failed; a part may have been done", outcome: engine.Unknown},
+	ErrInvalidTypes:                     {kind: KindInvalidRequest, meaning: "a conversation type is unknown, or the token cannot list it"},
+	ErrUpgradeRequired:                  {kind: KindUnsupported, meaning: "the server requires a newer version of the API or the client"},
+	ErrRateLimited:                      {kind: KindRateLimited, meaning: "too many calls to this method in this workspace", effect: engine.Rejected},
+	ErrRequestTimeout:                   {kind: KindUnavailable, meaning: "the request body is missing or truncated", effect: engine.EffectUnknown},
+	ErrServiceUnavailable:               {kind: KindUnavailable, meaning: "the service is temporarily unavailable", effect: engine.EffectUnknown},
+	ErrFatalError:                       {kind: KindUnavailable, meaning: "the server failed; part of the call may have taken effect", effect: engine.EffectUnknown},
+	ErrInternalError:                    {kind: KindUnavailable, meaning: "the server failed; part of the call may have taken effect", effect: engine.EffectUnknown},
 
-	// Rocket.Chat's, whose constants are in package rocketchat.
-	"error-unauthorized":                     {kind: KindUnauthenticated, meaning: "the user id and token, or the password, are not accepted"},
-	"forbidden":                              {kind: KindPermissionDenied, meaning: "the user may not do this with this room, or there is no such room"},
-	"invalid-params":                         {kind: KindInvalidRequest, meaning: "the server's schema refuses the body"},
-	"invalid-channel":                        {kind: KindNotFound, meaning: "no such room or user, or the room is no direct message"},
-	"error-not-allowed":                      {kind: KindPermissionDenied, meaning: "the user lacks a permission for this, or is not a member of the room"},
-	"error-invalid-user":                     {kind: KindNotFound, meaning: "no such user, or not one to make a direct message with"},
-	"error-invalid-room":                     {kind: KindNotFound, meaning: "the room is gone"},
+	// The codes of Rocket.Chat. Their constants are in package rocketchat.
+	"error-unauthorized":                     {kind: KindUnauthenticated, meaning: "the server does not accept the user ID and token, or the password"},
+	"forbidden":                              {kind: KindPermissionDenied, meaning: "the user has no access to the room, or it does not exist"},
+	"invalid-params":                         {kind: KindInvalidRequest, meaning: "the body violates the server's schema"},
+	"invalid-channel":                        {kind: KindNotFound, meaning: "the room or user does not exist, or the room is not a direct message"},
+	"error-not-authorized":                   {kind: KindPermissionDenied, meaning: "the user lacks a required permission"},
+	"error-not-allowed":                      {kind: KindPermissionDenied, meaning: "the user lacks a required permission, or is not a member of the room"},
+	"error-invalid-user":                     {kind: KindNotFound, meaning: "the user does not exist, or cannot have direct messages"},
+	"error-invalid-room":                     {kind: KindNotFound, meaning: "the room no longer exists"},
 	"error-room-not-found":                   {kind: KindNotFound, meaning: "the user has no such direct message"},
-	"error-room-param-not-provided":          {kind: KindInvalidRequest, meaning: "no room was named"},
-	"error-cannot-delete-federated-room":     {kind: KindUnreachable, meaning: "a room that other servers share cannot be deleted"},
+	"error-room-param-not-provided":          {kind: KindInvalidRequest, meaning: "no room was given"},
+	"error-cannot-delete-federated-room":     {kind: KindUnreachable, meaning: "a federated room cannot be deleted"},
 	"error-cannot-delete-team-channel":       {kind: KindUnreachable, meaning: "the main room of a team cannot be deleted"},
-	"error-app-prevented-deleting":           {kind: KindPermissionDenied, meaning: "an app on the server has forbidden the deletion"},
-	"error-app-prevented":                    {kind: KindPermissionDenied, meaning: "an app on the server has forbidden it"},
+	"error-app-prevented-deleting":           {kind: KindPermissionDenied, meaning: "an app on the server prevented the deletion"},
+	"error-app-prevented":                    {kind: KindPermissionDenied, meaning: "an app on the server prevented the call"},
 	"error-direct-message-max-user-exceeded": {kind: KindInvalidRequest, meaning: "too many users for a direct message"},
-	"error-creator-not-in-room":              {kind: KindInvalidRequest, meaning: "the caller must be in the room that they create"},
-	"error-this-is-a-premium-feature":        {kind: KindUnsupported, meaning: "the server's licence does not include this"},
-	"error-too-many-requests":                {kind: KindRateLimited, meaning: "too many calls of this endpoint from this address", outcome: engine.Refused},
-	"totp-required":                          {kind: KindUnauthenticated, meaning: "a code of the second factor is needed"},
-	"totp-invalid":                           {kind: KindUnauthenticated, meaning: "the code of the second factor is wrong or too old"},
-	"totp-max-attempts":                      {kind: KindUnauthenticated, meaning: "too many wrong codes of the second factor"},
-	"totp-user-not-found":                    {kind: KindUnauthenticated, meaning: "the second factor belongs to no user"},
+	"error-creator-not-in-room":              {kind: KindInvalidRequest, meaning: "the caller must be a member of the new room"},
+	"error-this-is-a-premium-feature":        {kind: KindUnsupported, meaning: "the server's license does not include this"},
+	"error-too-many-requests":                {kind: KindRateLimited, meaning: "too many calls to this endpoint from this IP address", effect: engine.Rejected},
+	"totp-required":                          {kind: KindUnauthenticated, meaning: "a two-factor code is required"},
+	"totp-invalid":                           {kind: KindUnauthenticated, meaning: "the two-factor code is wrong or has expired"},
+	"totp-max-attempts":                      {kind: KindUnauthenticated, meaning: "too many wrong two-factor codes"},
+	"totp-user-not-found":                    {kind: KindUnauthenticated, meaning: "the user of the two-factor code does not exist"},
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,14 +18,15 @@ import (
 	"github.com/jarcoal/httpmock"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/internal/wiretest"
 )
 
-// documented are the codes that Slack documents, method by method.
+// documented returns the codes that Slack documents, by method.
 func documented(t testing.TB) map[string][]chatdm.Code {
 	return chatdm.Documented(t, "testdata/slack/documented_errors.json")
 }
 
-// sentinels are the Err constants of the package.
+// sentinels returns the Err constants of the package.
 func sentinels(t testing.TB) map[chatdm.Code]string { return chatdm.Constants(t, "errors.go") }
 
 // TestSentinelNames: a constant is called Err and its code in CamelCase.
@@ -41,29 +44,36 @@ func TestSentinelNames(t *testing.T) {
 			want = odd[code]
 		}
 		if name != want {
-			t.Errorf("the constant of %s is %s, want %s", code, name, want)
+			t.Errorf("%s: got %s, want %s", code, name, want)
 		}
 	}
 }
 
-// TestDocumentedErrors serves every documented code of every method, as a mock
-// and over real HTTP, and looks for its sentinel.
+// TestDocumentedErrors: every documented code of every method becomes its sentinel, with a
+// mock and over real HTTP.
 func TestDocumentedErrors(t *testing.T) {
 	names := sentinels(t)
-	once := chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1})
 	for method, codes := range documented(t) {
 		if methods[method] == nil {
-			t.Errorf("%s has no call in methods, in wire_test.go", method)
+			t.Errorf("got no call of %s in methods, want one", method)
 			continue
+		}
+		for _, common := range []chatdm.Code{
+			chatdm.ErrNotAuthed, chatdm.ErrInvalidAuth, chatdm.ErrAccountInactive, chatdm.ErrTokenRevoked, chatdm.ErrMissingScope, chatdm.ErrRateLimited,
+			chatdm.ErrRequestTimeout, chatdm.ErrServiceUnavailable, chatdm.ErrFatalError, chatdm.ErrInternalError,
+		} {
+			if !slices.Contains(codes, common) {
+				t.Errorf("documented_errors.json: got no %s of %s, which every method returns", common, method)
+			}
 		}
 		for _, code := range codes {
 			t.Run(method+"/"+string(code), func(t *testing.T) {
 				t.Parallel()
 				if names[code] == "" {
-					t.Fatal("the documented code has no sentinel")
+					t.Fatal("got no sentinel, want one for each documented code")
 				}
 				if code.Kind() == chatdm.KindUnknown {
-					t.Fatal("the documented code is not in the catalogue")
+					t.Fatal("got a documented code that is not in the catalogue")
 				}
 				body := fmt.Sprintf(`{"ok":false,"error":%q}`, code)
 				check := func(t *testing.T, client *chatdm.Client) {
@@ -79,7 +89,7 @@ func TestDocumentedErrors(t *testing.T) {
 					}
 					for _, part := range []string{"slack " + method, string(code), "status 200", "request req-1", "1 attempt"} {
 						if !strings.Contains(err.Error(), part) {
-							t.Errorf("the text %q lacks %q", err, part)
+							t.Errorf("got text %q, want %q in it", err, part)
 						}
 					}
 				}
@@ -90,7 +100,7 @@ func TestDocumentedErrors(t *testing.T) {
 
 				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("X-Slack-Req-Id", "req-1")
-					fmt.Fprint(w, body)
+					_, _ = io.WriteString(w, body)
 				}))
 				defer server.Close()
 				check(t, newClient(t, server.Client().Transport, once, chatdm.WithStrictIM(), chatdm.WithBaseURL(server.URL)))
@@ -99,7 +109,7 @@ func TestDocumentedErrors(t *testing.T) {
 	}
 }
 
-// TestKinds holds the classes that users rely on.
+// TestKinds holds the kinds that users rely on.
 func TestKinds(t *testing.T) {
 	kinds := map[chatdm.Kind][]chatdm.Code{
 		chatdm.KindUnauthenticated: {chatdm.ErrNotAuthed, chatdm.ErrInvalidAuth, chatdm.ErrAccountInactive, chatdm.ErrTokenRevoked,
@@ -127,13 +137,13 @@ func TestKinds(t *testing.T) {
 		for _, code := range codes {
 			seen[code] = true
 			if code.Kind() != kind {
-				t.Errorf("%s is %s, want %s", code, code.Kind(), kind)
+				t.Errorf("%s: got %s, want %s", code, code.Kind(), kind)
 			}
 		}
 	}
 	for code, name := range sentinels(t) {
 		if !seen[code] {
-			t.Errorf("%s (%s) is in no row of this test", name, code.Kind())
+			t.Errorf("got %s (%s) in no row, want each code in one", name, code.Kind())
 		}
 	}
 }
@@ -143,18 +153,29 @@ func TestErrorIs(t *testing.T) {
 	err := fmt.Errorf("wrapped: %w", &chatdm.Error{Code: chatdm.ErrUserNotFound, Kind: chatdm.KindNotFound, Err: cause})
 	for _, target := range []error{chatdm.ErrUserNotFound, chatdm.KindNotFound, cause} {
 		if !errors.Is(err, target) {
-			t.Errorf("errors.Is(err, %q) is false", target)
+			t.Errorf("errors.Is(err, %q): got false, want true", target)
 		}
 	}
 	for _, target := range []error{chatdm.ErrChannelNotFound, chatdm.KindUnknown, chatdm.Code("user_not_foun"), errors.New("user_not_found")} {
 		if errors.Is(err, target) {
-			t.Errorf("errors.Is(err, %q) is true", target)
+			t.Errorf("errors.Is(err, %q): got true, want false", target)
 		}
 	}
 	if errors.Is(&chatdm.Error{Kind: chatdm.KindUnavailable}, chatdm.Code("")) {
-		t.Error("an error without a code matches the empty code")
+		t.Error("got an error without a code that matches the empty code")
+	}
+	for _, err := range []error{uncomparable{cause}, errors.Join(uncomparable{cause}, chatdm.KindNotFound), uncomparable{chatdm.ErrUserNotFound}} {
+		err = &chatdm.Error{Kind: chatdm.KindUnavailable, Err: err}
+		if errors.Is(err, uncomparable{cause}) || errors.Is(err, chatdm.KindNotFound) || errors.Is(err, chatdm.ErrUserNotFound) { // errors.Is cannot compare them, and must not panic
+			t.Errorf("got %v, want it to match neither an uncomparable error nor its cause's kind", err)
+		}
 	}
 }
+
+type uncomparable []error
+
+func (uncomparable) Error() string     { return "several" }
+func (u uncomparable) Unwrap() []error { return u }
 
 func TestErrorText(t *testing.T) {
 	tests := []struct {
@@ -165,14 +186,14 @@ func TestErrorText(t *testing.T) {
 			"slack NewClient: invalid_request: token: empty"},
 		{chatdm.Error{Service: "slack", Method: "conversations.open", Code: chatdm.ErrMissingScope, Kind: chatdm.KindPermissionDenied,
 			Needed: []string{"im:write", "mpim:write"}, Provided: []string{"identify"}, StatusCode: 200, RequestID: "7f3", Attempts: 1},
-			"slack conversations.open: missing_scope: the token lacks a scope; add one and install the app again " +
+			"slack conversations.open: missing_scope: the token lacks a required scope; add it and reinstall the app " +
 				"(needed im:write,mpim:write; provided identify; status 200; request 7f3; 1 attempt)"},
 		{chatdm.Error{Service: "slack", Method: "im.open", Kind: chatdm.KindUnavailable, Err: errors.New("dial tcp:\nconnection refused"), Attempts: 4},
-			"slack im.open: unavailable: the service, the network or the limiter is in trouble: dial tcp: connection refused (4 attempts)"},
-		{chatdm.Error{Service: "slack", Method: "im.open", Kind: chatdm.KindRateLimited, RetryAfter: 90 * time.Second},
+			"slack im.open: unavailable: the server, the network, or the limiter failed: dial tcp: connection refused (4 attempts)"},
+		{chatdm.Error{Service: "slack", Method: "im.open", Kind: chatdm.KindRateLimited, RetryAfter: 90*time.Second + 4*time.Millisecond},
 			"slack im.open: rate_limited: too many calls (retry after 1m30s; nothing sent)"},
 		{chatdm.Error{Service: "slack", Method: "x.y", Code: "brand_new", Kind: chatdm.KindUnknown, Message: strings.Repeat("é", 300), StatusCode: 200, Attempts: 1},
-			`slack x.y: brand_new: a code that this version does not know: "` + strings.Repeat("é", 200) + `…" (status 200; 1 attempt)`},
+			`slack x.y: brand_new: this version does not know the error: "` + strings.Repeat("é", 200) + `…" (status 200; 1 attempt)`},
 	}
 	for _, tt := range tests {
 		if got := tt.err.Error(); got != tt.want {
@@ -185,13 +206,13 @@ func TestErrorText(t *testing.T) {
 	} {
 		text := (&chatdm.Error{Service: "slack", Method: "m", Kind: kind}).Error()
 		if !strings.HasPrefix(text, "slack m: "+string(kind)+": ") {
-			t.Errorf("%s is not explained: %q", kind, text)
+			t.Errorf("got text %q, want an explanation of %s", text, kind)
 		}
 	}
 	for code := range sentinels(t) {
 		text := (&chatdm.Error{Service: "slack", Method: "m", Code: code, Kind: code.Kind()}).Error()
 		if !strings.HasPrefix(text, "slack m: "+string(code)+": ") {
-			t.Errorf("%s is not explained: %q", code, text)
+			t.Errorf("got text %q, want an explanation of %s", text, code)
 		}
 	}
 }
@@ -215,8 +236,15 @@ func TestErrorLogValue(t *testing.T) {
 	var _ slog.LogValuer = err
 }
 
-// TestRetiredMethods: im.* falls back to its twin, once for both.
+// TestRetiredMethods: im.* falls back to conversations.*, once for both.
 func TestRetiredMethods(t *testing.T) {
+	sent := func(s *wiretest.Script) (methods []string) {
+		for _, request := range s.Requests {
+			line, _, _ := strings.Cut(request, " HTTP/1.1")
+			methods = append(methods, strings.TrimPrefix(line, "POST /api/"))
+		}
+		return methods
+	}
 	for _, code := range []chatdm.Code{chatdm.ErrMethodDeprecated, chatdm.ErrDeprecatedEndpoint, chatdm.ErrUnknownMethod} {
 		t.Run(string(code), func(t *testing.T) {
 			s := newScript(coded(string(code)), ok)
@@ -228,47 +256,33 @@ func TestRetiredMethods(t *testing.T) {
 			if res.Meta.Method != "conversations.open" || res.Meta.Attempts != 2 || res.Channel.ID != "D1" {
 				t.Errorf("got %+v, want conversations.open with 2 attempts", res.Meta)
 			}
+			if !strings.HasSuffix(s.Requests[1], "\n\nreturn_im=true&users=U1") {
+				t.Errorf("got %q, want the arguments of conversations.open", s.Requests[1])
+			}
 			closed, err := client.IM.Close(t.Context(), "D1")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if closed.Meta.Method != "conversations.close" || closed.Meta.Attempts != 1 {
-				t.Errorf("got %+v, want conversations.close at once", closed.Meta)
+				t.Errorf("got %+v, want conversations.close with 1 attempt", closed.Meta)
 			}
-			want := []string{"im.open", "conversations.open", "conversations.close"}
-			if diff := cmp.Diff(want, s.methods); diff != "" {
-				t.Errorf("sent (-want +got):\n%s", diff)
+			if diff := cmp.Diff([]string{"im.open", "conversations.open", "conversations.close"}, sent(s)); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
 			}
 
 			strict := newScript(coded(string(code)))
 			_, err = newClient(t, strict, chatdm.WithStrictIM()).IM.Close(t.Context(), "D1")
-			if e := wantError(t, err, code, chatdm.KindUnsupported); e.Method != "im.close" || strict.sent() != 1 {
-				t.Errorf("strict: %d requests, %v", strict.sent(), err)
+			if e := wantError(t, err, code, chatdm.KindUnsupported); e.Method != "im.close" || strict.Sent() != 1 {
+				t.Errorf("got %v after %d requests, want im.close after 1", err, strict.Sent())
 			}
 		})
 	}
-	t.Run("the wire of the twin", func(t *testing.T) {
-		var got string
-		transport := httpmock.NewMockTransport()
-		transport.RegisterResponder("POST", "https://slack.com/api/im.open", coded("method_deprecated"))
-		transport.RegisterResponder("POST", "https://slack.com/api/conversations.open", func(req *http.Request) (*http.Response, error) {
-			got = dump(req)
-			return ok(req)
-		})
-		_, err := newClient(t, transport).IM.Open(t.Context(), chatdm.IMOpenParams{User: "U1", ReturnIM: true, IncludeLocale: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, form, _ := strings.Cut(got, "\n\n"); form != "return_im=true&users=U1" {
-			t.Errorf("form %q", form)
-		}
-	})
-	t.Run("the error of the twin", func(t *testing.T) {
+	t.Run("conversations.open fails", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newScript(answer(503, ""), coded("method_deprecated"), coded("user_disabled"))
 			_, err := newClient(t, s).IM.Open(t.Context(), chatdm.IMOpenParams{User: "U1"})
 			if e := wantError(t, err, chatdm.ErrUserDisabled); e.Method != "conversations.open" || e.Attempts != 3 {
-				t.Errorf("got %+v, want conversations.open and 3 attempts", e)
+				t.Errorf("got %+v, want conversations.open with 3 attempts", e)
 			}
 		})
 	})
@@ -279,18 +293,19 @@ func TestRetiredMethods(t *testing.T) {
 			return coded("method_deprecated")(req)
 		})
 		_, err := newClient(t, s).IM.Close(ctx, "D1")
-		if e := wantError(t, err, chatdm.KindCanceled, context.Canceled); e.Attempts != 1 || s.sent() != 1 {
-			t.Errorf("got %+v after %d requests, want 1", e, s.sent())
+		if e := wantError(t, err, chatdm.KindCanceled, context.Canceled); e.Attempts != 1 || s.Sent() != 1 {
+			t.Errorf("got %+v after %d requests, want 1", e, s.Sent())
 		}
 	})
-	t.Run("another error does not count", func(t *testing.T) {
+	t.Run("other errors do not count", func(t *testing.T) {
 		s := newScript(coded("user_not_found"))
 		client := newClient(t, s)
 		for range 2 {
 			_, err := client.IM.Open(t.Context(), chatdm.IMOpenParams{User: "U1"})
-			if e := wantError(t, err, chatdm.ErrUserNotFound); e.Method != "im.open" {
-				t.Errorf("method %s, want im.open", e.Method)
-			}
+			wantError(t, err, chatdm.ErrUserNotFound)
+		}
+		if diff := cmp.Diff([]string{"im.open", "im.open"}, sent(s)); diff != "" {
+			t.Errorf("requests (-want +got):\n%s", diff)
 		}
 	})
 }

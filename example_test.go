@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// newExample starts a Slack for an example and a client of it.
+// newExample starts a fake Slack server and a client of it.
 func newExample(opts ...chatdm.Option) (*chatdmtest.Slack, *chatdm.Client) {
 	slack := chatdmtest.NewSlack()
 	client, err := chatdm.NewClient(chatdmtest.BotToken, append(opts, chatdm.WithBaseURL(slack.URL))...)
@@ -59,7 +58,7 @@ func ExampleNewClient() {
 	fmt.Println(err)
 	// Output:
 	// chatdm.Client(https://slack-gov.com/api) <nil>
-	// slack NewClient: invalid_request: WithBaseURL: needs to start with https:// or http://
+	// slack NewClient: invalid_request: WithBaseURL: must start with https:// or http://
 }
 
 func ExampleConversationsService_Open() {
@@ -116,7 +115,7 @@ func ExampleConversationsService_List() {
 			return
 		}
 	}
-	// Pages of two; the next one is fetched when it is needed.
+	// Pages of two. The client requests the next page when it is needed.
 	for channel, err := range client.Conversations.List(ctx, chatdm.ConversationsListParams{Types: []string{"im"}, Limit: 2}) {
 		if err != nil {
 			fmt.Println(err)
@@ -130,7 +129,7 @@ func ExampleConversationsService_List() {
 	// D000000003 U0CAROL01
 }
 
-// Slack has retired im.open; the client goes on with conversations.open.
+// Slack has retired im.open, so the client falls back to conversations.open.
 func ExampleIMService_Open() {
 	slack, client := newExample()
 	defer slack.Close()
@@ -201,8 +200,7 @@ func ExampleClient_GoString() {
 	// chatdm.Client(https://slack.com/api) <nil>
 }
 
-// The switch that a bot needs: first the codes that are about one user or
-// conversation only, then the kinds.
+// A bot first asks for ErrEffectUnknown, and then decides by kind alone.
 func ExampleError() {
 	slack, client := newExample(chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}))
 	defer slack.Close()
@@ -210,25 +208,18 @@ func ExampleError() {
 	advice := func(err error) string {
 		e, _ := errors.AsType[*chatdm.Error](err)
 		switch {
-		case err == nil:
-			return "go on"
 		case errors.Is(err, chatdm.ErrEffectUnknown):
-			// Of Call, and of Rocket.Chat's Delete and Login.
-			return "the answer was lost: look whether it was done before you call again"
-		case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.ErrUserDisabled), errors.Is(err, chatdm.ErrUserNotVisible),
-			errors.Is(err, chatdm.ErrCannotDMBot), errors.Is(err, chatdm.ErrInvalidUserCombination), errors.Is(err, chatdm.ErrUserDoesNotOwnChannel):
-			return "take this user or conversation off the list"
-		case errors.Is(err, chatdm.KindRateLimited):
-			return fmt.Sprint("come back in ", e.RetryAfter) // 0 where the server did not say
-		case errors.Is(err, chatdm.KindUnavailable):
-			return "their side, the network or the limiter, after the retries: come back later"
+			return "find out what happened before you call again"
+		case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable):
+			return "drop this user or conversation"
+		case errors.Is(err, chatdm.KindRateLimited), errors.Is(err, chatdm.KindUnavailable):
+			return fmt.Sprint("try again, but not within ", e.RetryAfter)
 		case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
-			return fmt.Sprint("tell the operator: ", e.Code, " ", e.Needed) // with missing_scope; a group wants mpim:write
+			return fmt.Sprint("alert the operator: ", e.Code, " ", e.Needed)
 		case errors.Is(err, chatdm.KindCanceled):
-			return "your own context ended"
+			return "stop: your own context ended"
 		default:
-			// KindInvalidRequest, KindUnsupported, KindUnexpectedResponse, KindUnknown
-			return "report it: " + err.Error()
+			return "report a bug: " + err.Error()
 		}
 	}
 
@@ -236,7 +227,6 @@ func ExampleError() {
 		_, err := client.Conversations.Open(context.Background(), chatdm.ConversationsOpenParams{Users: []string{user}})
 		return err
 	}
-	fmt.Println(advice(open(chatdmtest.Alice)))
 	fmt.Println(advice(open(chatdmtest.DisabledUser)))
 	fmt.Println(advice(open("U404")))
 	slack.Fail("conversations.open", 1, chatdmtest.Fault{Status: 503})
@@ -245,48 +235,28 @@ func ExampleError() {
 	_ = open(chatdmtest.Alice)
 	fmt.Println(advice(open(chatdmtest.Alice)))
 	// Output:
-	// go on
-	// take this user or conversation off the list
-	// take this user or conversation off the list
-	// their side, the network or the limiter, after the retries: come back later
-	// come back in 1m0s
+	// drop this user or conversation
+	// drop this user or conversation
+	// try again, but not within 0s
+	// try again, but not within 1m0s
 }
 
-// A message whose answer was lost is posted again only when it is not there. Let
-// some time pass before that look: the request may still be on its way.
-func Example_lostAnswer() {
-	slack, client := newExample()
+// The response is lost after the call has taken effect.
+func Example_lostResponse() {
+	slack := chatdmtest.NewSlack()
 	defer slack.Close()
-	ctx := context.Background()
-	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(slack.URL))
 	if err != nil {
-		fmt.Println(err)
-		return
+		panic(err)
 	}
 
-	const text = "The build is green."
-	posted := func() (bool, error) {
-		var history struct{ Messages []struct{ Text string } }
-		_, err := client.Call(ctx, "conversations.history", url.Values{"channel": {dm.Channel.ID}, "limit": {"20"}}, &history)
-		for _, m := range history.Messages {
-			if m.Text == text {
-				return true, err
-			}
-		}
-		return false, err
-	}
-
-	slack.Fail("chat.postMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
-	_, err = client.Call(ctx, "chat.postMessage", url.Values{"channel": {dm.Channel.ID}, "text": {text}}, nil)
-	if errors.Is(err, chatdm.ErrEffectUnknown) {
-		fmt.Println("the answer was lost")
-		fmt.Println(posted())
-	}
-	fmt.Println(len(slack.Messages(dm.Channel.ID)), "message")
+	lost := chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true}
+	slack.Fail("conversations.open", 1, lost)
+	params := chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}}
+	res, err := client.Conversations.Open(context.Background(), params)
+	fmt.Println(res.AlreadyOpen, res.Meta.LostAnswers, err)
 	// Output:
-	// the answer was lost
-	// true <nil>
-	// 1 message
+	// true 1 <nil>
 }
 
 func ExampleError_Error() {
@@ -297,7 +267,7 @@ func ExampleError_Error() {
 	_, err := client.IM.Open(context.Background(), chatdm.IMOpenParams{User: chatdmtest.Alice})
 	fmt.Println(err)
 	// Output:
-	// slack im.open: missing_scope: the token lacks a scope; add one and install the app again (needed im:write; provided chat:write; status 200; request 00000000000000000000000000000001; 1 attempt)
+	// slack im.open: missing_scope: the token lacks a required scope; add it and reinstall the app (needed im:write; provided chat:write; status 200; request 00000000000000000000000000000001; 1 attempt)
 }
 
 func ExampleError_Is() {

@@ -4,62 +4,58 @@ import (
 	"context"
 
 	"github.com/chatdm/chatdm/internal/engine"
+	"github.com/chatdm/chatdm/internal/input"
 )
 
-// IMService has the methods that Slack retired on 2021-02-24 in favour of
-// conversations.*. Where the server answers that they are gone (with
-// [ErrMethodDeprecated], [ErrDeprecatedEndpoint] or [ErrUnknownMethod]) the
-// client sends the call to the conversations.* method instead, and from then
-// on does so at once. The Method of the result or of the error names the
-// method that answered, Attempts counts the requests to both. [WithStrictIM]
-// turns this off.
+// IMService provides the im.* methods, which Slack retired on 2021-02-24 in favor
+// of conversations.*. If the server responds with [ErrMethodDeprecated],
+// [ErrDeprecatedEndpoint], or [ErrUnknownMethod], the client falls back to the
+// corresponding conversations.* method. From then on, it never calls an im.* method.
+// Meta.Method or Error.Method is the method that responded, and Attempts counts the
+// attempts of both methods. [WithStrictIM] turns the fallback off.
 type IMService struct{ client *Client }
 
-// IMOpenParams are the arguments of [IMService.Open].
+// IMOpenParams holds the arguments of [IMService.Open].
 type IMOpenParams struct {
-	// User is the id of the other person.
-	User string `url:"user"`
-	// ReturnIM asks for the whole channel; without it only its ID is set.
-	ReturnIM bool `url:"return_im,omitempty"`
-	// IncludeLocale asks for the channel's Locale. conversations.open has no
-	// such argument: where Open falls back to it, this is dropped.
+	User     string `url:"user"`                // ID of the other person
+	ReturnIM bool   `url:"return_im,omitempty"` // request all fields of the channel
+	// IncludeLocale requests the channel's Locale. It has no effect if Open falls
+	// back to conversations.open, which has no such argument.
 	IncludeLocale bool `url:"include_locale,omitempty"`
 }
 
-// Open opens the direct message with one user, and says with AlreadyOpen where
-// it was open before. It is safe to repeat, and is repeated when an answer is
-// lost. It needs the scope im:write.
+// Open opens the direct message with a user. AlreadyOpen reports whether it
+// was already open. The call is idempotent. It needs the scope im:write.
 //
-// Errors to expect are [ErrUserNotFound], [ErrUserNotVisible],
-// [ErrUserDisabled], [ErrCannotDMBot] and [ErrMissingScope].
+// Typical errors are [ErrUserNotFound], [ErrUserNotVisible],
+// [ErrUserDisabled], [ErrCannotDMBot], and [ErrMissingScope].
 //
 // Documented at https://api.slack.com/methods/im.open until 2021.
 func (s *IMService) Open(ctx context.Context, params IMOpenParams) (*OpenResult, error) {
-	res := new(OpenResult)
-	twin := res.call(ConversationsOpenParams{Users: []string{params.User}, ReturnIM: params.ReturnIM})
-	c := twin
-	c.Method, c.Body, c.invalid, c.twin = "im.open", params.form(), engine.CheckID("user", params.User), &twin
-	return res.of(s.client.do(ctx, c))
+	result := new(OpenResult)
+	fallback := openRequest(ConversationsOpenParams{Users: []string{params.User}, ReturnIM: params.ReturnIM}, result)
+	r := fallback
+	r.Method, r.fallback = "im.open", &fallback
+	r.Body, r.invalid = input.Form{}.AddTrue("include_locale", params.IncludeLocale).AddTrue("return_im", params.ReturnIM).AddID("user", params.User).Encode()
+	return result.fill(s.client.do(ctx, r))
 }
 
-// form is what go-querystring makes of the params, without its reflection.
-func (p IMOpenParams) form() form {
-	return form(nil).flag("include_locale", p.IncludeLocale).flag("return_im", p.ReturnIM).add("user", p.User)
-}
-
-// Close closes a direct message for the caller: it leaves the sidebar, and
-// nothing of it is lost. AlreadyClosed says where it was closed before. It is
-// safe to repeat, and is repeated when an answer is lost. It needs the scope
-// im:write.
+// Close closes a direct message for the caller. The conversation leaves the
+// sidebar, and its messages are kept. AlreadyClosed reports whether it was
+// already closed. The call is idempotent. It needs the scope im:write.
 //
-// Errors to expect are [ErrChannelNotFound], [ErrUserDoesNotOwnChannel] and
+// Typical errors are [ErrChannelNotFound], [ErrUserDoesNotOwnChannel], and
 // [ErrMissingScope].
 //
 // Documented at https://api.slack.com/methods/im.close until 2021.
 func (s *IMService) Close(ctx context.Context, channel string) (*CloseResult, error) {
-	res := new(CloseResult)
-	twin := res.call(channel)
-	c := twin
-	c.Method, c.twin = "im.close", &twin
-	return res.of(s.client.do(ctx, c))
+	result := new(CloseResult)
+	body, err := input.Form{}.AddID("channel", channel).Encode()
+	fallback := request{
+		Request: engine.Request{Method: "conversations.close", Body: body, Idempotent: true},
+		invalid: err, meta: &result.Meta,
+	}
+	r := fallback
+	r.Method, r.fallback = "im.close", &fallback
+	return result.fill(s.client.do(ctx, r))
 }

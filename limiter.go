@@ -12,39 +12,31 @@ import (
 	"github.com/chatdm/chatdm/internal/engine"
 )
 
-// Limiter limits the rate of the calls of one or more clients; see
-// [WithLimiter]. Implementations must be safe for concurrent use by multiple
-// goroutines.
-//
-// Without a Limiter, a client pauses a method for all its goroutines after a
-// 429. A Limiter prevents 429s, or shares the pause among clients or processes.
+// Limiter limits the call rate of one or more clients; see [WithLimiter]. It can
+// prevent 429s, or share the pauses after them among clients and processes. It
+// must be safe for concurrent use by multiple goroutines.
 type Limiter interface {
-	// Wait blocks until the client may send an attempt; the client calls it
-	// before each one. The key is the service and the method, such as
-	// "slack.conversations.close".
+	// Wait blocks until the client may make an attempt. The key consists of the
+	// service and the method, such as "slack.conversations.close".
 	//
 	// If Wait returns an error, the client sends nothing and the call fails:
-	//   - with [KindRateLimited] if the error matches KindRateLimited or
-	//     context.DeadlineExceeded: the wait would exceed the deadline of ctx.
-	//     If the error is an *[Error], the call returns its RetryAfter.
-	//   - with [KindCanceled] if ctx is canceled.
-	//   - with [KindUnavailable] and the error as its cause if the error is any
-	//     other: the limiter does not work.
+	//   - with [KindRateLimited] if the error matches KindRateLimited (the client keeps
+	//     the RetryAfter of an *[Error]) or context.DeadlineExceeded
+	//   - with [KindCanceled] if ctx is canceled
+	//   - with [KindUnavailable] otherwise
 	Wait(ctx context.Context, key string) error
-	// Limited tells the limiter that the server responded to key with a 429 and
-	// requested a wait of retryAfter. The client passes 1 second if the server
-	// requested none, and at most 1 hour.
+	// The client calls Limited after a 429. The argument retryAfter is the wait that the
+	// server requested, but at most 1 hour, or 1 second if the server requested none.
 	Limited(ctx context.Context, key string, retryAfter time.Duration)
 }
 
-// limiterService is the Service of the errors of limiters, chatdmredis's too.
+// limiterService is the Service of a limiter's errors, also in chatdmredis.
 const limiterService = "limiter"
 
-// limiter tells the engine which of a Limiter's errors are refusals, as it
-// does not know the package's sentinels.
-type limiter struct{ Limiter }
+// engineLimiter adapts a Limiter to the engine, which does not know KindRateLimited.
+type engineLimiter struct{ Limiter }
 
-func (l limiter) Wait(ctx context.Context, key string) error {
+func (l engineLimiter) Wait(ctx context.Context, key string) error {
 	err := l.Limiter.Wait(ctx, key)
 	if !errors.Is(err, KindRateLimited) {
 		return err
@@ -53,7 +45,7 @@ func (l limiter) Wait(ctx context.Context, key string) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		f.RetryAfter = e.RetryAfter
 		if e.Service == limiterService && e.Err != nil {
-			f.Err = e.Err // the rest of it the client says again
+			f.Err = e.Err // the client's own error already contains the rest
 		}
 	}
 	return f
@@ -61,21 +53,17 @@ func (l limiter) Wait(ctx context.Context, key string) error {
 
 // Tier is the rate limit of a method.
 type Tier struct {
-	// PerMinute is the maximum number of calls in any minute. If it is 0 or
-	// negative, the method is not limited.
-	//
-	// A [TierLimiter] keeps one timestamp per call, but at most 10,000 (240 kB)
-	// per method. Above that, a timestamp stands for several calls, and the
-	// limit is up to 0.03 % lower than PerMinute.
+	// PerMinute is the maximum number of calls in any minute. If it is 0 or negative,
+	// the method is not limited. A [TierLimiter] uses up to 240 kB of memory per method.
+	// If PerMinute exceeds 10,000, it enforces a limit that is up to 0.03% lower.
 	PerMinute int
-	// Burst is how many of these calls may be sent at once after an idle time.
-	// If it is 0 or negative, it is a fifth of PerMinute, but at least 1. It is
-	// never more than PerMinute.
+	// Burst is how many of these calls may be sent at once after an idle period.
+	// 0 or a negative value means a fifth of PerMinute, but at least 1. A value
+	// above PerMinute means PerMinute.
 	Burst int
 }
 
-// SlackTiers returns the rate limits that Slack publishes, by the key of a
-// [Limiter]. The caller may modify the map.
+// SlackTiers returns a new map from [Limiter] keys to Slack's published limits.
 //
 // Documented at https://docs.slack.dev/apis/web-api/rate-limits.
 func SlackTiers() map[string]Tier {
@@ -88,17 +76,16 @@ func SlackTiers() map[string]Tier {
 	}
 }
 
-// TierLimiter is a [Limiter] that keeps each method within its [Tier]. It
-// serves callers in the order in which they called Wait. A TierLimiter is safe
-// for concurrent use by multiple goroutines. The zero value limits no method.
+// TierLimiter is a [Limiter] that keeps each method within its [Tier] and serves
+// callers in the order in which they called Wait. It is safe for concurrent use
+// by multiple goroutines. The zero value limits no method.
 //
-// Slack applies its limits per method, workspace, and app. Share one
-// TierLimiter among all clients of one app in one workspace, and use another
-// one for each other workspace. A TierLimiter does not know about other
-// processes: divide the tiers among them, or use a limiter that they share.
+// Slack applies its limits per method, workspace, and app. Share one TierLimiter
+// among all clients of one app in one workspace. If the app has several processes,
+// divide the tiers among them, or use a limiter that they share.
 //
 // After a 429, the method pauses for as long as the server requested, and its
-// limit drops to 80 % of the tier. The limit returns to the full tier over the
+// limit drops to 80% of the tier. The limit returns to the full tier over the
 // next 5 minutes.
 type TierLimiter struct {
 	tiers map[string]Tier
@@ -109,9 +96,8 @@ type TierLimiter struct {
 // TierOption configures a [TierLimiter].
 type TierOption func(*TierLimiter)
 
-// WithTier sets the tier of a key, such as "slack.conversations.close", in place
-// of the published one. A key that omits the service never matches a call. The
-// zero Tier removes the limit.
+// WithTier sets the tier of a key, such as "slack.conversations.close". A key that
+// omits the service never matches a call. The zero Tier removes the limit.
 func WithTier(key string, tier Tier) TierOption {
 	return func(l *TierLimiter) { l.tiers[key] = tier }
 }
@@ -128,9 +114,8 @@ func NewTierLimiter(opts ...TierOption) *TierLimiter {
 	return l
 }
 
-// Wait implements [Limiter]. It returns the error of ctx if ctx is done. If the
-// wait would exceed the deadline of ctx, it immediately returns an *[Error] of
-// [KindRateLimited] with the shortest possible wait in RetryAfter.
+// Wait implements [Limiter]. If the wait would exceed the deadline of ctx, it
+// immediately returns an *[Error] of [KindRateLimited] with RetryAfter.
 func (l *TierLimiter) Wait(ctx context.Context, key string) error {
 	if k := l.limiterFor(key); k != nil {
 		return k.wait(ctx, key)
@@ -139,8 +124,7 @@ func (l *TierLimiter) Wait(ctx context.Context, key string) error {
 }
 
 // Limited implements [Limiter]. It pauses the key for retryAfter, but at most 1
-// hour, and lowers its limit. If retryAfter is 0 or negative, it only does the
-// latter. It never shortens a pause.
+// hour, and lowers its limit.
 func (l *TierLimiter) Limited(_ context.Context, key string, retryAfter time.Duration) {
 	if k := l.limiterFor(key); k != nil {
 		k.pause(min(retryAfter, maxPause))
@@ -164,22 +148,19 @@ func (l *TierLimiter) limiterFor(key string) *keyLimiter {
 }
 
 const (
-	// window is the server's minute plus a margin for requests that travel for
-	// different times.
+	// window is the server's minute plus a margin for the network's latency.
 	window       = time.Minute + 500*time.Millisecond
-	reducedLimit = 0.8 // part of the tier that remains after a 429
+	reducedLimit = 0.8 // fraction of the tier that remains after a 429
 	recoveryTime = 5 * time.Minute
 	maxPause     = time.Hour
 	maxBatches   = 10_000 // bounds the memory of a key: 24 bytes per batch
 )
 
-// keyLimiter limits the calls of one key.
-//
-// A token bucket sets the rate and the burst. A burst plus a minute at the full
-// rate would exceed the tier, so keyLimiter also counts the calls of the last
-// window: in batches, which are single calls up to maxBatches per minute.
+// keyLimiter limits the calls of one key. A token bucket sets the rate and the
+// burst. A burst plus a minute at the full rate would exceed the tier, so
+// keyLimiter also counts the calls of the last window, in batches.
 type keyLimiter struct {
-	head    chan struct{} // held by the caller at the head of the queue; the runtime keeps the others in order
+	head    chan struct{} // held by the caller at the head of the queue; the runtime queues the others in order
 	bucket  *rate.Limiter
 	batch   int64 // calls per batch
 	batches int64 // maximum number of batches per window
@@ -268,8 +249,8 @@ func (k *keyLimiter) enqueue(ctx context.Context, key string) error {
 	return nil
 }
 
-// earliest returns the first time, from at on, when the pause and the window
-// allow the next call.
+// earliest returns the first time, starting from at, at which the pause and the
+// window allow the next call.
 func (k *keyLimiter) earliest(at time.Time) time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -278,7 +259,7 @@ func (k *keyLimiter) earliest(at time.Time) time.Time {
 	}
 	recovered := min(1, float64(time.Since(k.limitedAt))/float64(recoveryTime))
 	limit := max(1, int64(float64(k.batches)*(reducedLimit+(1-reducedLimit)*recovered)))
-	last := k.calls/k.batch - limit // batch that must be out of the window
+	last := k.calls/k.batch - limit // batch that must have left the window
 	if last < 0 {
 		return at
 	}

@@ -26,10 +26,12 @@ const (
 // returned.
 func waits(t *testing.T, l chatdm.Limiter, key string, n int) []time.Duration {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour) // instead of for ever
+	defer cancel()
 	start := time.Now()
 	at := make([]time.Duration, n)
 	for i := range at {
-		if err := l.Wait(t.Context(), key); err != nil {
+		if err := l.Wait(ctx, key); err != nil {
 			t.Fatal(err)
 		}
 		at[i] = time.Since(start)
@@ -75,8 +77,8 @@ func TestTiers(t *testing.T) {
 		{"slack.conversations.open", 50, 10, nil},
 		{closeKey, 20, 4, nil},
 		{"slack.conversations.list", 20, 4, nil},
-		{"slack.x", 1, 1, with(1, 5)},
-		{"slack.x", 4, 1, with(4, -1)},
+		{"slack.x", 1, 1, with(1, -1)},
+		{"slack.x", 4, 4, with(4, 10)},
 		{"slack.x", 60, 1, with(60, 1)},
 		{"slack.x", 10_000, 2000, with(10_000, 0)},
 	} {
@@ -122,7 +124,7 @@ func TestLargeTiers(t *testing.T) {
 		l := chatdm.NewTierLimiter(chatdm.WithTier("slack.x", chatdm.Tier{PerMinute: perMinute}))
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		waits(t, l, "slack.x", 10_000)
+		waits(t, l, "slack.x", 50_000)
 		runtime.ReadMemStats(&after)
 		if got := after.TotalAlloc - before.TotalAlloc; got > 2<<20 {
 			t.Errorf("%d calls per minute: got %d bytes allocated, want at most 2 MB", perMinute, got)
@@ -210,6 +212,9 @@ func TestTierLimiterDeadlines(t *testing.T) {
 		wantAt(t, "after the window", waits(t, l, closeKey, 1), 2500*time.Millisecond)
 		l.Limited(t.Context(), closeKey, 30*time.Second)
 		wantTooLong(t, l, 29*time.Second, 30*time.Second)
+		go func() { _ = l.Wait(t.Context(), closeKey) }() // now the head of the queue
+		synctest.Wait()
+		wantTooLong(t, l, 29*time.Second, 30*time.Second)
 	})
 }
 
@@ -226,10 +231,12 @@ func TestTierLimiterPauses(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			l := chatdm.NewTierLimiter()
+			waits(t, l, closeKey, 2)
 			for _, d := range test.limited {
 				l.Limited(t.Context(), closeKey, d)
 			}
-			wantAt(t, fmt.Sprint("Limited for ", test.limited), waits(t, l, closeKey, 1), test.want)
+			// Two calls of the burst remain; the pause adds none.
+			wantAt(t, fmt.Sprint("Limited for ", test.limited), waits(t, l, closeKey, 3), test.want, test.want, test.want+3*time.Second)
 		})
 	}
 	// A pause that begins during a wait prolongs it, and does not lead to a burst.
@@ -304,18 +311,32 @@ func TestSweepWithTierLimiter(t *testing.T) {
 	}
 }
 
-// TestLimiterErrorText: the client does not repeat what the limiter's error says.
+// TestLimiterErrorText: the client repeats no part of the TierLimiter's error,
+// and omits no part of another limiter's.
 func TestLimiterErrorText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := chatdm.NewTierLimiter()
-		waits(t, l, closeKey, 4)
-		client := newClient(t, newScript(), chatdm.WithLimiter(l))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err := client.Conversations.Close(ctx, "D1")
-		e := wantError(t, err, chatdm.KindRateLimited, context.DeadlineExceeded)
-		if n := strings.Count(err.Error(), "wait would exceed the context deadline"); n != 1 || e.RetryAfter != 3*time.Second || e.Attempts != 0 {
-			t.Errorf("got %+v with text %q, want RetryAfter 3s, no attempt, and the reason once", e, err)
+		tiers := chatdm.NewTierLimiter()
+		waits(t, tiers, closeKey, 4)
+		fails := func(service string, cause error) chatdm.Limiter {
+			return failingLimiter{err: &chatdm.Error{Service: service, Kind: chatdm.KindRateLimited, RetryAfter: 3 * time.Second, Err: cause}}
+		}
+		for want, l := range map[string]chatdm.Limiter{
+			"wait would exceed the context deadline": tiers,
+			"mine":                                   fails("mine", errors.New("busy")),
+			"limiter":                                fails("limiter", nil),
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := newClient(t, nil, chatdm.WithLimiter(l)).Conversations.Close(ctx, "D1")
+			e := wantError(t, err, chatdm.KindRateLimited)
+			for _, text := range []string{want, "conversations.close"} {
+				if n := strings.Count(e.Error(), text); n != 1 {
+					t.Errorf("got %d of %q in %q, want 1", n, text, e)
+				}
+			}
+			if e.RetryAfter != 3*time.Second || e.Attempts != 0 {
+				t.Errorf("got RetryAfter %v and %d attempts, want 3s and none", e.RetryAfter, e.Attempts)
+			}
 		}
 	})
 }
@@ -371,3 +392,10 @@ func ExampleTierLimiter_Limited() {
 	// Output:
 	// 1m0s
 }
+
+// failingLimiter is a Limiter whose Wait returns an error.
+type failingLimiter struct{ err error }
+
+func (l failingLimiter) Wait(context.Context, string) error { return l.err }
+
+func (failingLimiter) Limited(context.Context, string, time.Duration) {}

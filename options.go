@@ -1,6 +1,7 @@
 package chatdm
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"time"
@@ -8,125 +9,110 @@ import (
 	"github.com/chatdm/chatdm/internal/engine"
 )
 
-// Option sets one thing of a client. The options of this package serve the
-// clients of both platforms; their order never matters, except that the last
-// of two of the same kind wins. A nil Option is skipped. What an option is
-// given is checked by the constructor, which returns an *[Error] of
+// Option configures a client of either platform. The order of options does not
+// matter, but if an option is repeated, the last one wins. A nil Option is
+// ignored. If a value is invalid, the constructor returns an *[Error] of
 // [KindInvalidRequest] that names the option.
 type Option func(*engine.Config)
 
-// WithBaseURL sets where the API lives, https://slack.com/api by default:
-// https://slack-gov.com/api for GovSlack, the URL of a test server, or of a
-// proxy. A trailing slash is of no matter. The URL has no user, query or
-// fragment, and is https unless its host is loopback; see [WithInsecureHTTP].
+// WithBaseURL sets the URL of the API. The default is https://slack.com/api. Use
+// https://slack-gov.com/api for GovSlack, or the URL of a fake server or a proxy.
+// A trailing slash is ignored. The URL must not have a user, a query, or a
+// fragment, and it must use https unless the host is loopback; see
+// [WithInsecureHTTP]. On Rocket.Chat, the URL is an argument of the constructor.
 func WithBaseURL(url string) Option {
 	return func(c *engine.Config) { c.BaseURL = url }
 }
 
-// WithHTTPClient sends the requests with the Transport and the Jar of client,
-// which is copied and never changed; its idle connections are never closed.
-// No redirect is followed, whatever its CheckRedirect says. Its Timeout, where
-// above zero, bounds one attempt, unless [WithTimeout] does. Nil means the
-// default: a transport that all clients share and that keeps as many idle
-// connections as there were calls at once.
+// WithHTTPClient sets the http.Client that provides the Transport and the Jar. It is not
+// modified. If its Timeout is positive, that is the default of [WithTimeout]. If client or
+// its Transport is nil, requests use a shared transport with no limit on idle connections.
 func WithHTTPClient(client *http.Client) Option {
 	return func(c *engine.Config) { c.HTTPClient = client }
 }
 
-// WithUserAgent sets the User-Agent of every request. Empty means the default,
-// the name and version of this package.
+// WithUserAgent sets the User-Agent header. The default is the name, version, and URL
+// of this package. An empty agent has no effect.
 func WithUserAgent(agent string) Option {
-	return func(c *engine.Config) {
-		if agent != "" {
-			c.UserAgent = agent
-		}
-	}
+	return func(c *engine.Config) { c.UserAgent = cmp.Or(agent, c.UserAgent) }
 }
 
-// WithHeader sends a header with every request, Cookie for example. Several
-// options add up; of two with the same name the last wins. Headers that the
-// client sets itself (Authorization, Content-Type, …) are refused.
+// WithHeader adds a header, for example Cookie, to every request. If a name is
+// repeated, the last value wins. Headers that the client sets itself, such as
+// Authorization, are invalid.
 func WithHeader(name, value string) Option {
-	return func(c *engine.Config) {
-		if c.Header == nil {
-			c.Header = make(http.Header)
-		}
-		c.Header.Set(name, value)
-	}
+	return func(c *engine.Config) { c.Header.Set(name, value) }
 }
 
-// WithTimeout bounds one attempt from the first byte sent to the last byte
-// read, 30 seconds by default. Zero means no bound, a negative value is
-// refused. An attempt that is cut off is [KindUnavailable] and is repeated
-// where the call may be; to bound a whole call, waits included, give it a
-// context with a deadline.
+// WithTimeout limits one attempt, including reading the response. The default is
+// 30 seconds, and 0 means no limit. A timeout is handled like a lost connection.
+// To limit a whole call, use a context with a deadline.
 func WithTimeout(d time.Duration) Option {
 	return func(c *engine.Config) { c.Timeout = &d }
 }
 
-// RetryPolicy says how often a call is tried and how long it waits between
-// the attempts. Zero fields keep their defaults; negative ones are refused.
+// RetryPolicy sets the number of attempts and the waits between them. If a
+// field is 0, its default applies. Negative values are invalid.
 type RetryPolicy struct {
-	// MaxAttempts counts all requests of a call, the first one included: 4 by
-	// default, 1 for no retries.
+	// MaxAttempts includes the first attempt. The default is 4; 1 turns off retries.
 	MaxAttempts int
-	// BaseWait and MaxWait bound the wait after attempt n, which is random
-	// between half of and the whole of min(MaxWait, BaseWait·2ⁿ⁻¹), and never
-	// less than the server asked for: 500 milliseconds and 10 seconds by default.
+	// BaseWait and MaxWait determine the wait after attempt n: a random time between
+	// 50% and 100% of min(MaxWait, BaseWait·2ⁿ⁻¹), but at least what the server
+	// requested. The defaults are 500 milliseconds and 10 seconds.
 	BaseWait, MaxWait time.Duration
-	// MaxRetryAfter is the longest wait that a server may ask for, one minute by
-	// default. Where it asks for more, the call fails at once, with RetryAfter
-	// set on its error.
+	// MaxRetryAfter is the longest wait that the client accepts from a server. If the
+	// server requests more, the call fails immediately. The default is one minute.
 	MaxRetryAfter time.Duration
 }
 
-// WithRetry sets the retry policy. What is retried is fixed: what never
-// reached the server and what it refused for its rate, for every call; what
-// may have had its effect, for those calls only that may be repeated without
-// harm.
+// WithRetry sets the retry policy. It does not change which calls the client
+// retries; see the package documentation.
 func WithRetry(policy RetryPolicy) Option {
 	return func(c *engine.Config) { c.Retry = engine.RetryPolicy(policy) }
 }
 
-// WithLimiter asks a [Limiter] before every attempt and tells it of every
-// refusal. Nil means none, which is the default.
+// WithLimiter sets a [Limiter]. The client calls its Wait method before every
+// attempt, and its Limited method after every 429. If l is nil, the client has no
+// limiter, which is the default.
 func WithLimiter(l Limiter) Option {
 	return func(c *engine.Config) {
 		c.Limiter = nil
 		if l != nil {
-			c.Limiter = limiter{l}
+			c.Limiter = engineLimiter{l}
 		}
 	}
 }
 
-// WithLogger writes one line for each call, at level Debug where it succeeded
-// and Warn where it failed, and one at Info for each retry. A call has service,
-// method, attempts, duration, and status and request_id or the group error; a
-// retry has the attempt that failed, the wait, and error. The group is that of
-// [Error.LogValue], with kind, code, status and request_id. A call of [IMService]
-// that falls back has a line for either method. No line holds a credential, a
-// parameter or an answer. Nil means no logging, which is the default.
+// WithLogger makes the client log one line per call, at level Debug if it succeeds
+// and Warn if it fails, and one line per retry, at level Info. It does not log calls
+// with invalid arguments. If logger is nil, which is the default, it logs nothing. No
+// line contains a credential or an argument, but the line for a failed call can quote the
+// server's error text or the beginning of an unexpected response. The attributes are:
+//
+//   - for a call: service, method, attempts, duration, and either status and
+//     request_id or the group error, which is [Error.LogValue]
+//   - for a retry: service, method, attempt, wait, and the group error with kind,
+//     code, status, request_id, and cause
 func WithLogger(logger *slog.Logger) Option {
 	return func(c *engine.Config) { c.Logger = logger }
 }
 
-// WithMaxResponseBytes bounds what is read of one answer, after
-// decompression: 4 MiB by default, as a page of 1,000 channels can pass 1 MiB.
-// A longer answer is [KindUnexpectedResponse]. Memory grows with the answer,
-// not with the bound.
+// WithMaxResponseBytes limits the size of a response after decompression. A larger
+// one causes an error of [KindUnexpectedResponse]. The default is 4 MiB, because a
+// page of channels can exceed 1 MiB. Values below 1 are invalid.
 func WithMaxResponseBytes(n int64) Option {
 	return func(c *engine.Config) { c.MaxResponseBytes = n }
 }
 
-// WithInsecureHTTP allows plain http to a host that is not loopback. The
-// credentials and the answers are then open to everybody on the way.
+// WithInsecureHTTP allows plain http to a host that is not loopback. Anyone on the
+// network path can then read the credentials.
 func WithInsecureHTTP() Option {
 	return func(c *engine.Config) { c.InsecureHTTP = true }
 }
 
-// WithStrictIM keeps [IMService] from calling the conversations.* twin of a
-// method that Slack has retired: the call fails with [ErrMethodDeprecated], or
-// whatever the server said. It is refused by clients other than Slack's.
+// WithStrictIM stops [IMService] from falling back to conversations.*. If Slack
+// has retired the method, the call fails with [ErrMethodDeprecated] or a similar
+// code. Package rocketchat rejects this option.
 func WithStrictIM() Option {
 	return func(c *engine.Config) { c.StrictIM = true }
 }

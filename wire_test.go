@@ -1,74 +1,41 @@
 package chatdm_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jarcoal/httpmock"
+	"go.uber.org/goleak"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/internal/wiretest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const goldenToken = "xoxb-12345-golden"
 
-// golden reads one side of an exchange from testdata/slack, raw.
+var (
+	newScript = wiretest.NewScript
+	answer    = wiretest.Respond
+	wantError = wiretest.WantError
+
+	ok    = answer(200, `{"ok":true,"channel":{"id":"D1"}}`)
+	coded = func(code string) wiretest.Responder { return answer(200, `{"ok":false,"error":"`+code+`"}`) }
+	once  = chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1})
+)
+
 func golden(t testing.TB, method, name string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "slack", method, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
+	return wiretest.Golden(t, "testdata", "slack", method, name)
 }
 
-// goldenResponse is the response of a case as net/http reads it.
-func goldenResponse(t testing.TB, method, name string) *http.Response {
+func goldenResponse(t testing.TB, method, name string) wiretest.Responder {
 	t.Helper()
-	resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(golden(t, method, name+".response.http"))), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	return resp
-}
-
-// dump writes a request the way the golden ones are written.
-func dump(req *http.Request) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\nHost: %s\n", req.Method, req.URL.RequestURI(), req.URL.Host)
-	header := req.Header.Clone()
-	if req.ContentLength > 0 {
-		header.Set("Content-Length", fmt.Sprint(req.ContentLength))
-	}
-	for _, name := range slices.Sorted(func(yield func(string) bool) {
-		for name := range header {
-			if !yield(name) {
-				return
-			}
-		}
-	}) {
-		fmt.Fprintf(&b, "%s: %s\n", name, strings.Join(header[name], ", "))
-	}
-	b.WriteString("\n")
-	if req.Body != nil {
-		body, _ := io.ReadAll(req.Body)
-		b.Write(body)
-	}
-	return b.String()
+	return wiretest.GoldenResponse(t, "testdata", "slack", method, name+".response.http")
 }
 
 func newClient(t testing.TB, transport http.RoundTripper, opts ...chatdm.Option) *chatdm.Client {
@@ -83,7 +50,7 @@ func newClient(t testing.TB, transport http.RoundTripper, opts ...chatdm.Option)
 	return client
 }
 
-// methods are the four calls in one shape, for tests that every one must pass.
+// methods are the calls of the golden files, in one shape.
 var methods = map[string]func(context.Context, *chatdm.Client) (any, error){
 	"im.open": func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return c.IM.Open(ctx, chatdm.IMOpenParams{User: "U024BE7LH"})
@@ -184,15 +151,9 @@ func TestWire(t *testing.T) {
 		covered[tt.method+"/"+tt.name] = true
 		t.Run(tt.method+"/"+tt.name, func(t *testing.T) {
 			t.Parallel()
-			var got string
-			transport := httpmock.NewMockTransport()
-			transport.RegisterResponder("POST", "https://slack.com/api/"+tt.method, func(req *http.Request) (*http.Response, error) {
-				got = dump(req)
-				return goldenResponse(t, tt.method, tt.name), nil
-			})
-			client := newClient(t, transport, chatdm.WithStrictIM(), chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}))
-			res, err := tt.call(t.Context(), client)
-			if diff := cmp.Diff(golden(t, tt.method, tt.name+".request.http"), got); diff != "" {
+			s := newScript(goldenResponse(t, tt.method, tt.name))
+			res, err := tt.call(t.Context(), newClient(t, s, chatdm.WithStrictIM(), once))
+			if diff := cmp.Diff([]string{golden(t, tt.method, tt.name+".request.http")}, s.Requests); diff != "" {
 				t.Errorf("request (-want +got):\n%s", diff)
 			}
 			switch want := tt.want.(type) {
@@ -217,70 +178,13 @@ func TestWire(t *testing.T) {
 			}
 		})
 	}
-	// A golden exchange that no test sends would rot.
+	// A golden file that no test uses would go stale.
 	files, _ := filepath.Glob("testdata/slack/*/*.request.http")
 	for _, file := range files {
 		dir, name := filepath.Split(strings.TrimSuffix(file, ".request.http"))
 		method := filepath.Base(dir)
 		if !covered[method+"/"+name] && method != "conversations.list" && name != "ratelimited" {
-			t.Errorf("%s is of no test", file)
+			t.Errorf("got no test of %s, want one", file)
 		}
-	}
-}
-
-func TestListPages(t *testing.T) {
-	pages := []string{"first_page", "last_page"}
-	var sent []string
-	transport := httpmock.NewMockTransport()
-	transport.RegisterResponder("POST", "https://slack.com/api/conversations.list", func(req *http.Request) (*http.Response, error) {
-		sent = append(sent, dump(req))
-		return goldenResponse(t, "conversations.list", pages[len(sent)-1]), nil
-	})
-	client := newClient(t, transport)
-	list := client.Conversations.List(t.Context(), chatdm.ConversationsListParams{Types: []string{"im", "mpim"}, Limit: 2})
-	var ids []string
-	for channel, err := range list {
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, channel.ID)
-	}
-	if diff := cmp.Diff([]string{"D069C7QFK", "C012AB3CD", "D000000003"}, ids); diff != "" {
-		t.Errorf("channels (-want +got):\n%s", diff)
-	}
-	want := []string{
-		golden(t, "conversations.list", "first_page.request.http"),
-		golden(t, "conversations.list", "last_page.request.http"),
-	}
-	if diff := cmp.Diff(want, sent); diff != "" {
-		t.Errorf("requests (-want +got):\n%s", diff)
-	}
-
-	// Ranging again begins again; breaking out asks for no further page.
-	sent = nil
-	for range list {
-		break
-	}
-	if len(sent) != 1 {
-		t.Errorf("after a break %d requests were sent, want 1", len(sent))
-	}
-}
-
-func TestDefaultUserAgent(t *testing.T) {
-	var got string
-	transport := httpmock.NewMockTransport()
-	transport.RegisterResponder("POST", "https://slack.com/api/conversations.close", func(req *http.Request) (*http.Response, error) {
-		got = req.UserAgent()
-		return httpmock.NewStringResponse(200, `{"ok":true}`), nil
-	})
-	client, err := chatdm.NewClient(goldenToken, chatdm.WithHTTPClient(&http.Client{Transport: transport}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.Conversations.Close(t.Context(), "D1"); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.HasPrefix(got, "chatdm/") {
-		t.Errorf("User-Agent %q does not name the package", got)
 	}
 }

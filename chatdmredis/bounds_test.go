@@ -38,7 +38,7 @@ func TestLimitedPausesForAtMostAnHour(t *testing.T) {
 				}
 			}
 		}
-		// Without a deadline, calls wait: a burst until the end of the pause, others longer.
+		// Without a deadline, calls wait: a burst until the pause ends, and the others longer.
 		for i := range 8 {
 			l := newLimiter(t, s.client(t), name, time.Minute)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -63,8 +63,8 @@ func TestLimitedIgnoresNonPositiveRetryAfter(t *testing.T) {
 	}
 }
 
-// Whatever the hash and the sorted set hold, the limiter starts over instead of
-// pausing for years or letting every call pass.
+// If the hash or the sorted set contains impossible values, the limiter starts over.
+// It neither pauses for years nor lets every call pass.
 func TestImpossibleStateStartsOver(t *testing.T) {
 	t.Parallel()
 	const calls, minute = 20, 2 * time.Second
@@ -89,7 +89,7 @@ func TestImpossibleStateStartsOver(t *testing.T) {
 			}
 		})
 	}
-	for _, field := range []string{"tat", "pause", "slowed", "seen"} {
+	for _, field := range []string{"tat", "pause", "limited_at", "seen"} {
 		for _, value := range []string{"nan", "inf", "-inf", "-1", "1e300", "x"} {
 			check(field+" "+value, func(client *redis.Client, state, _ string) {
 				client.HSet(t.Context(), state, field, value)
@@ -184,7 +184,7 @@ func TestLargeTiers(t *testing.T) {
 		passCalls(t, l, 5)
 		// Only the window can delay the sixth call.
 		if tier.PerMinute == 5 {
-			waitTooLong(t, l, 5*time.Second)
+			checkWaitExceedsDeadline(t, l, 5*time.Second)
 		} else {
 			passCalls(t, l, 1)
 		}

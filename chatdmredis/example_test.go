@@ -34,7 +34,7 @@ func ExampleNewLimiter() {
 	}
 }
 
-// Four processes continue without Redis, each at a quarter of the tier.
+// During an outage of Redis, four processes continue, each at a quarter of the tier.
 func ExampleWithLocalFallback() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
 	defer client.Close()

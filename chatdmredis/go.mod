@@ -2,7 +2,7 @@ module github.com/chatdm/chatdm/chatdmredis
 
 go 1.26.0
 
-// go mod tidy does not read go.work, and the limiter is of this very version.
+// go mod tidy ignores go.work. The limiter needs chatdm from the same commit.
 replace github.com/chatdm/chatdm => ../
 
 require (

@@ -1,6 +1,6 @@
 // Package chatdmredis provides a rate limiter that any number of processes share
 // through Redis. Create one [Limiter] per workspace and app with [NewLimiter],
-// and pass it to the clients that make calls for them:
+// and pass it to all clients for that workspace and app:
 //
 //	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, DialerRetries: 1})
 //	limiter, err := chatdmredis.NewLimiter(rdb, "T012AB3C4/A0KRD7HC3") // workspace and app
@@ -8,13 +8,14 @@
 //	client, err := chatdm.NewClient(token, chatdm.WithLimiter(limiter))
 //
 // Limiters with the same name on the same Redis share one rate limit per method.
-// If one of them gets a 429, they all pause. Adding processes does not allow more
-// calls, because Slack limits the processes of an app together.
+// If one of them gets a 429 for a method, they all pause that method. Adding
+// processes does not raise the limit, because Slack counts the calls of all
+// processes of an app together.
 //
 // A Limiter paces calls like a [chatdm.TierLimiter]. It combines a token bucket,
 // which sets the rate and the burst, with a sliding window of one minute, which
-// never holds more calls than the tier allows. After a 429, the window holds a
-// fifth fewer calls. The limit recovers over the next five minutes.
+// never holds more calls than the tier allows. After a 429, the limit of the window
+// drops by a fifth, and recovers over the next five minutes.
 //
 // # Cost
 //
@@ -28,41 +29,41 @@
 // thousand waiting goroutines therefore cost no more than one. For example, three
 // busy processes that share 20 calls per minute run about 60 scripts per minute.
 //
-// A slot is a point in time on the clock of Redis. The clocks of the machines do
-// not matter. If a caller gives up, its slot goes to the next caller in the same
-// process. If none comes in time, the slot is lost. At most one burst of slots can
-// be lost this way.
+// A slot is a point in time on the clock of the Redis server. Other clocks do not
+// matter. If a caller gives up, its slot goes to the next caller in the same
+// process. If no caller uses the slot in time, it is lost. A Limiter reserves at
+// most one slot per method at a time.
 //
 // Each method uses two keys: a hash, and a sorted set with one entry for each
 // call of the last minute. Both keys expire.
 //
 // # Redis failures
 //
-// A call never bypasses the limit. If Redis cannot be reached, does not respond
-// in time, or returns an error, the waiting calls fail with an error that matches
+// No call bypasses the limit. If Redis cannot be reached, does not respond in
+// time, or returns an error, the waiting calls fail with an error that matches
 // [ErrUnavailable]. The client returns it as [chatdm.KindUnavailable]. A call that
 // needs Redis at that moment fails within the timeout (see [WithTimeout]). A call
-// that already waits for a slot fails when it next needs Redis, which takes up to
-// five seconds longer. With [WithLocalFallback], the calls continue at a fraction
+// that is already waiting for a slot fails when it next needs Redis, up to five
+// seconds later. With [WithLocalFallback], the calls continue at a fraction
 // of the tier instead.
 //
 // The retries of the Redis client count toward the timeout. Set its MaxRetries to
-// -1 and its DialerRetries to 1 to get an error immediately, with its cause. The
-// error has no RetryAfter. Pause all callers before you try again, or they will
-// fill the log. The Redis client itself logs to standard error. Its package logging
-// turns that off.
+// -1 and its DialerRetries to 1 to get the error and its cause immediately. The
+// error has no RetryAfter, so wait before you retry, or failed calls will flood your
+// log. The Redis client itself logs to standard error. To disable that, call
+// logging.Disable from github.com/redis/go-redis/v9/logging.
 //
-// If Redis loses its data, the limiters that made calls in the last minute notice
-// it. For as long as the token bucket takes to earn one burst (a fifth of a minute
-// by default), no call passes in any process. The calls before and after the loss
-// therefore stay within the tier together.
+// If Redis loses its data, the limiters that made calls in the last minute detect
+// the loss. All processes then pause for as long as the token bucket takes to fill,
+// which is about 12 seconds by default. Together, the calls before and after
+// the loss therefore stay within the tier.
 //
 // # Redis Cluster
 //
 // The limiter requires Redis 5 or later, or a server that supports the same
 // protocol and scripts. It works with Redis Cluster: the two keys of a method share
 // a hash tag, so they are in the same hash slot. Different methods have different
-// hash tags. To choose one hash tag for all keys, use [WithPrefix].
+// hash tags. To use one hash tag for all keys, see [WithPrefix].
 package chatdmredis
 
 import (
@@ -96,7 +97,7 @@ var reserveScript string
 //
 // A Limiter is safe for concurrent use by multiple goroutines. It does not need
 // to be closed, and it does not close the Redis client. It starts goroutines only
-// for operations on Redis. They end at the latest when the Redis client times out.
+// for operations on Redis. At the latest, they end when the Redis client times out.
 type Limiter struct {
 	client        redis.UniversalClient
 	name          string
@@ -117,18 +118,18 @@ type Limiter struct {
 
 // timing holds the durations that tests shorten.
 type timing struct {
-	minute        time.Duration // the period that the server counts in
-	window        time.Duration // the period that the limiter counts in; see NewLimiter
+	minute        time.Duration // the period over which the server counts calls
+	window        time.Duration // the period over which the limiter counts calls; see NewLimiter
 	grace         time.Duration // how long a slot stays usable
 	recovery      time.Duration // how long the full limit takes to return after a 429
 	checkInterval time.Duration // the longest sleep between two operations of a waiting caller
 	retryInterval time.Duration // how long the local fallback lasts before Redis is tried again
 }
 
-// slowdown is the fraction of the limit that remains after a 429.
-const slowdown = 0.8
+// reducedLimit is the fraction of the limit that remains after a 429.
+const reducedLimit = 0.8
 
-// reserve.lua has the same bounds.
+// These bounds must match those in reserve.lua.
 const (
 	maxPerMinute  = 1_000_000
 	maxRetryAfter = time.Hour
@@ -139,17 +140,17 @@ const (
 // Option configures a [Limiter].
 type Option func(*Limiter)
 
-// WithTier sets the tier of a limiter key, such as "slack.conversations.close".
-// It replaces the tier that Slack publishes, if there is one. A key must start
-// with "slack." or "rocketchat.".
+// WithTier sets the tier of a limiter key, such as "slack.conversations.close". It
+// replaces the key's tier in [chatdm.SlackTiers], if there is one. The key must
+// start with "slack." or "rocketchat.".
 //
 // PerMinute must be from 0 to 1,000,000. If it is 0, the limiter does not limit
 // the method and does not use Redis for it. Burst must not be negative. If it is
 // 0, the burst is a fifth of PerMinute, but at least 1. A Burst above PerMinute
 // counts as PerMinute. [NewLimiter] rejects other values.
 //
-// Use the same tiers in all processes. Each process applies its own tiers to the
-// calls of all of them.
+// Use the same tiers in all processes, because each process applies its own tiers
+// to the calls of all processes.
 func WithTier(key string, tier chatdm.Tier) Option {
 	return func(l *Limiter) { l.tiers[key] = tier }
 }
@@ -158,9 +159,9 @@ func WithTier(key string, tier chatdm.Tier) Option {
 // timeouts of the Redis client. The default is 500 milliseconds. [NewLimiter]
 // rejects a timeout that is not positive or that exceeds one hour.
 //
-// A longer timeout lowers the rate a little. An operation can delay a call by up
-// to the timeout, so the limiter counts the calls of a minute over 60.5 seconds
-// plus the timeout.
+// A longer timeout lowers the rate slightly. An operation can delay a call by up to
+// the timeout, so the limiter spreads the calls of one minute over 60.5 seconds plus
+// the timeout.
 func WithTimeout(d time.Duration) Option {
 	return func(l *Limiter) { l.timeout = d }
 }
@@ -173,16 +174,16 @@ func WithPrefix(prefix string) Option {
 }
 
 // WithLocalFallback lets calls continue while Redis is unavailable. Each process
-// then paces its own calls at the given share of the tier, rounded down to whole
-// calls per minute but at least one, and without a burst. Four processes should
-// use a share of 0.25 or less. The share must be greater than 0 and at most 1, or
-// [NewLimiter] returns an error. Without this option, calls fail while Redis is
-// unavailable.
+// then paces its own calls at the given share of the tier, without a burst. The
+// result is rounded down to whole calls per minute, but is at least one. With four
+// processes, for example, use a share of at most 0.25. The share must be greater
+// than 0 and at most 1, or [NewLimiter] returns an error. Without this option, calls
+// fail while Redis is unavailable.
 //
 // The limiter tries Redis again every three seconds. In the minute after a switch
-// to or from the fallback, the processes together may send up to a fifth more
-// calls than the tier allows. The server may reject some of these calls with a
-// 429, which the client handles as usual.
+// to or from the fallback, the processes together may make up to a fifth more calls
+// than the tier allows. The server may reject some of these calls with a 429, which
+// the client handles as usual.
 func WithLocalFallback(share float64) Option {
 	return func(l *Limiter) {
 		if l.fallbackShare = share; share == 0 {
@@ -191,11 +192,11 @@ func WithLocalFallback(share float64) Option {
 	}
 }
 
-// WithOnFallback sets a function that the limiter calls when a limiter key
-// switches to the local fallback, with the reason, and when it switches back to
-// Redis, with a nil error. The function must not block, and must be safe for
-// concurrent use. If fn is nil, nothing is called. This option has no effect
-// without [WithLocalFallback].
+// WithOnFallback sets a function that the limiter calls when a limiter key switches
+// to the local fallback or back to Redis. The argument err is the reason for the
+// fallback, or nil for the switch back. The function must not block, and must be
+// safe for concurrent use. A nil fn has no effect. Without [WithLocalFallback], this
+// option has no effect.
 func WithOnFallback(fn func(key string, err error)) Option {
 	return func(l *Limiter) { l.onFallback = fn }
 }
@@ -203,7 +204,7 @@ func WithOnFallback(fn func(key string, err error)) Option {
 // NewLimiter returns a limiter that shares its limits with all limiters that have
 // the same name and prefix on the same Redis. Slack counts calls per workspace,
 // app, and method, so the name should identify the workspace and the app. The name
-// becomes part of each Redis key. It must have 1 to 200 bytes of valid UTF-8,
+// becomes part of each Redis key. It must be 1 to 200 bytes of valid UTF-8,
 // without white space, control characters, or braces.
 //
 // The limiter starts with the tiers of [chatdm.SlackTiers]. It does not limit
@@ -224,8 +225,8 @@ func NewLimiter(client redis.UniversalClient, name string, opts ...Option) (*Lim
 	if err := l.validate(); err != nil {
 		return nil, &chatdm.Error{Service: "chatdmredis", Method: "NewLimiter", Kind: chatdm.KindInvalidRequest, Err: err}
 	}
-	// The server may receive a call later than its slot: by the grace period of the
-	// slot, the time that Redis takes to respond, and the difference in network
+	// The server may receive a call later than its slot, by up to the sum of the slot's
+	// grace period, the time that Redis takes to respond, and the difference in network
 	// latency between two requests.
 	const grace, latency = 250 * time.Millisecond, 250 * time.Millisecond
 	l.timing = timing{
@@ -279,8 +280,8 @@ func (l *Limiter) initFallback() {
 	var opts []chatdm.TierOption
 	for key, tier := range l.tiers {
 		if tier.PerMinute > 0 {
-			// At least 1, because 0 would turn the limit off. The small term compensates
-			// for floating-point error before rounding down.
+			// At least 1, because 0 would disable the limit. The small term compensates for
+			// floating-point errors before rounding down.
 			n := float64(tier.PerMinute) * l.fallbackShare * float64(time.Minute) / float64(l.timing.minute)
 			tier = chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}
 		}
@@ -289,13 +290,13 @@ func (l *Limiter) initFallback() {
 	l.local = chatdm.NewTierLimiter(opts...)
 }
 
-// Wait implements [chatdm.Limiter]. It blocks until a call of key may be sent, and
-// returns nil immediately if key has no tier. It serves the goroutines of a process
-// in the order in which they call it. It returns one of these errors:
+// Wait implements [chatdm.Limiter]. It blocks until the limit of key allows a call.
+// If key has no tier, it returns nil immediately. A Limiter serves callers with the
+// same key in the order in which they call Wait. Wait returns one of these errors:
 //
 //   - the error of ctx, if ctx is done
-//   - a *[chatdm.Error] of [chatdm.KindRateLimited], as soon as Wait knows that the
-//     wait would exceed the deadline of ctx; its RetryAfter is the wait
+//   - a *[chatdm.Error] of [chatdm.KindRateLimited], as soon as Wait detects that the
+//     wait would exceed the deadline of ctx; its RetryAfter is the length of the wait
 //   - an error that matches [ErrUnavailable], if Redis is unavailable and there is
 //     no local fallback
 func (l *Limiter) Wait(ctx context.Context, key string) error {
@@ -309,8 +310,8 @@ func (l *Limiter) Wait(ctx context.Context, key string) error {
 }
 
 // Limited implements [chatdm.Limiter]. It pauses key for retryAfter in all
-// processes and lowers the limit for a while. A retryAfter of more than one hour
-// counts as one hour. A retryAfter of 0 or less is ignored.
+// processes, and lowers the limit of key for five minutes. A retryAfter of more than
+// one hour counts as one hour. If retryAfter is 0 or negative, Limited does nothing.
 //
 // Limited blocks for at most the timeout of an operation on Redis. If Redis is
 // unavailable, the limiter remembers the pause, and the next call that reaches
@@ -337,19 +338,18 @@ func (l *Limiter) queue(key string) *queue {
 	return q
 }
 
-// scriptResult is what reserve.lua returns. The durations start at the time when
-// the script ran.
+// scriptResult is the result of reserve.lua. The durations are measured from the time
+// when the script ran.
 type scriptResult struct {
-	reserved   bool          // a slot is reserved; if not, it would be later than the caller can wait
+	reserved   bool          // a slot is reserved; false if the slot would be after the caller's deadline
 	wait       time.Duration // until the slot
 	untilFull  time.Duration // until the token bucket is full
 	pause      time.Duration // until the pause after a 429 ends
 	generation string        // identifies the state; changes if Redis loses it
 }
 
-// runScript runs reserve.lua. It returns when the timeout has passed, even if the
-// Redis client is still busy, because that client has timeouts that do not depend
-// on the context.
+// runScript runs reserve.lua. It returns after the timeout even if the Redis client
+// is still busy. That client has its own timeouts and may ignore the context.
 func (l *Limiter) runScript(ctx context.Context, q *queue, args []any) (scriptResult, error) {
 	bounded, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
@@ -378,7 +378,7 @@ func (l *Limiter) runScript(ctx context.Context, q *queue, args []any) (scriptRe
 		}
 		if errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, context.Canceled) {
 			// The network timed out, not the caller. The error must not match a context
-			// error, or the client would report that the caller's own time is up.
+			// error, or the client would report that the caller's context is done.
 			return scriptResult{}, fmt.Errorf("%w: %v", ErrUnavailable, r.err) //nolint:errorlint // see above
 		}
 		return scriptResult{}, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
@@ -399,8 +399,8 @@ func (l *Limiter) timeoutError(ctx context.Context) error {
 	return fmt.Errorf("%w: no response within %v", ErrUnavailable, l.timeout)
 }
 
-// parseResult converts what reserve.lua returned. It rejects everything that the
-// script cannot return, because a wrong value could let calls pass.
+// parseResult converts the result of reserve.lua. It rejects values that the script
+// cannot return, because a wrong value could let too many calls pass.
 func parseResult(values []any) (scriptResult, error) {
 	if len(values) != 5 {
 		return scriptResult{}, fmt.Errorf("%w: script result: got %d values, want 5", ErrUnavailable, len(values))

@@ -25,7 +25,7 @@ func TestNewLimiterValidatesArguments(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
 	for _, name := range []string{"T012AB3C4/A0KRD7HC3", "prod:acme", "büro", strings.Repeat("x", 200)} {
-		if _, err := NewLimiter(client, name, nil); err != nil {
+		if _, err := NewLimiter(client, name, nil, WithTimeout(time.Hour)); err != nil {
 			t.Errorf("NewLimiter(%q): got %v, want nil", name, err)
 		}
 	}
@@ -81,7 +81,7 @@ func TestKeysWithoutTierDoNotUseRedis(t *testing.T) {
 	}
 }
 
-// The tiers and bursts are those of chatdm.TierLimiter.
+// A Limiter has the same tiers and bursts as a chatdm.TierLimiter.
 func TestDefaultTiers(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
@@ -92,7 +92,7 @@ func TestDefaultTiers(t *testing.T) {
 	for key, published := range chatdm.SlackTiers() {
 		tier := l.queue(key).tier
 		local := chatdm.NewTierLimiter()
-		// Shorter than the interval of the fastest method.
+		// The timeout is shorter than the interval of the fastest method.
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		for i := range tier.Burst + 1 {
 			if err := local.Wait(ctx, key); (err != nil) != (i == tier.Burst) {
@@ -120,8 +120,9 @@ func passCalls(t *testing.T, l *Limiter, n int) []time.Time {
 	return at
 }
 
-// checkTier fails the test if more than calls passed within a minute. It allows
-// for a tenth less than a minute, because a busy machine may record a call late.
+// checkTier fails the test if more calls passed within a minute than the tier
+// allows. It tolerates a minute that is a tenth too short, because a busy machine
+// may record a call late.
 func checkTier(t *testing.T, at []time.Time, calls int, minute time.Duration) {
 	t.Helper()
 	for i := calls; i < len(at); i++ {
@@ -135,8 +136,8 @@ func TestPace(t *testing.T) {
 	t.Parallel()
 	const calls, minute = 20, 2 * time.Second
 	client := sharedServer(t).client(t)
-	// If the machine stalls, calls are late and catch up with a burst, so one good try
-	// out of three is enough. The tier applies to every try.
+	// On a slow machine, calls are late and then catch up in a burst, so one good
+	// attempt out of three is enough. The tier applies to each attempt.
 	for try := 1; ; try++ {
 		l := newLimiter(t, client, fmt.Sprint(t.Name(), "-", try), minute)
 		at := passCalls(t, l, 3*calls+1)
@@ -145,7 +146,7 @@ func TestPace(t *testing.T) {
 			t.Errorf("slots in Redis: got %d, want at most %d", n, calls)
 		}
 		var problem string
-		// After the first burst the pace is even, without a burst in each minute.
+		// After the first burst, the pace is even. There is no burst in each minute.
 		for i := calls; i+4 < len(at); i++ {
 			if got, want := at[i+4].Sub(at[i]), 2*minute/calls; got < want {
 				problem = fmt.Sprintf("time from call %d to %d: got %v, want at least %v", i, i+4, got, want)
@@ -257,19 +258,11 @@ func TestLimitedPausesAndSlowsAllLimiters(t *testing.T) {
 	s := sharedServer(t)
 	const minute = 2 * time.Second
 	a, b := newLimiter(t, s.client(t), t.Name(), minute), newLimiter(t, s.client(t), t.Name(), minute)
-	passCalls(t, b, 5) // one more than the burst, so the next call has to wait
-	passed := make(chan time.Time, 1)
-	go func() {
-		if err := b.Wait(t.Context(), closeKey); err != nil {
-			t.Error(err)
-		}
-		passed <- time.Now()
-	}()
-	time.Sleep(20 * time.Millisecond) // b has reserved a slot, which falls into the pause
+	passCalls(t, b, 1)
 	start := time.Now()
 	a.Limited(t.Context(), closeKey, 2*time.Second)
 
-	// Other names and other keys are not paused.
+	// Limiters with other names, and other keys, are not paused.
 	otherName := newLimiter(t, s.client(t), t.Name()+"-2", minute)
 	passCalls(t, otherName, 1)
 	if err := a.Wait(t.Context(), "slack.im.open"); err != nil {
@@ -281,13 +274,14 @@ func TestLimitedPausesAndSlowsAllLimiters(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	c := newLimiter(t, s.client(t), t.Name(), minute) // knows of the pause only from Redis
+	c := newLimiter(t, s.client(t), t.Name(), minute) // learns about the pause only from Redis
 	c.timing.recovery = time.Hour
 	if err := c.Wait(ctx, closeKey); !errors.Is(err, chatdm.KindRateLimited) || ctx.Err() != nil {
 		t.Errorf("Wait with a deadline before the end of the pause: got %v, want KindRateLimited immediately", err)
 	}
-	if got := (<-passed).Sub(start); got < 2*time.Second || got > 4*time.Second {
-		t.Errorf("wait of a call that had a slot: got %v, want 2s to 4s", got)
+	passCalls(t, b, 1)
+	if got := time.Since(start); got < 2*time.Second || got > 4*time.Second {
+		t.Errorf("wait during the pause: got %v, want 2s to 4s", got)
 	}
 
 	// In the next minute, 16 of 20 calls pass.
@@ -298,9 +292,26 @@ func TestLimitedPausesAndSlowsAllLimiters(t *testing.T) {
 	}
 }
 
-// waitTooLong checks that Wait with a deadline after d fails immediately, because
-// its wait would be longer.
-func waitTooLong(t *testing.T, l *Limiter, d time.Duration) *chatdm.Error {
+func TestLimitedDelaysCallThatHasSlot(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t)
+	const minute = 4 * time.Second
+	tier := WithTier(closeKey, chatdm.Tier{PerMinute: 4, Burst: 1})
+	a, b := newLimiter(t, s.client(t), t.Name(), minute, tier), newLimiter(t, s.client(t), t.Name(), minute, tier)
+	passCalls(t, b, 1)
+	wait := enqueue(t, b, 1) // its slot is in a second
+	time.Sleep(200 * time.Millisecond)
+	start := time.Now()
+	a.Limited(t.Context(), closeKey, 2*time.Second)
+	wait()
+	if got := time.Since(start); got < 2*time.Second || got > 4*time.Second {
+		t.Errorf("wait of a call that has a slot: got %v, want 2s to 4s", got)
+	}
+}
+
+// checkWaitExceedsDeadline checks that Wait fails immediately if its deadline is in d, because the
+// wait would be longer than d.
+func checkWaitExceedsDeadline(t *testing.T, l *Limiter, d time.Duration) *chatdm.Error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -313,7 +324,7 @@ func waitTooLong(t *testing.T, l *Limiter, d time.Duration) *chatdm.Error {
 	if !ok || e.Kind != chatdm.KindRateLimited || !errors.Is(err, context.DeadlineExceeded) || e.RetryAfter <= d {
 		t.Fatalf("got %v, want KindRateLimited with a RetryAfter of more than %v", err, d)
 	}
-	if e.Service != "limiter" { // a client depends on it
+	if e.Service != "limiter" { // a client depends on this name
 		t.Errorf("Service: got %q, want %q", e.Service, "limiter")
 	}
 	return e
@@ -323,7 +334,7 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 	t.Parallel()
 	l := newLimiter(t, sharedServer(t).client(t), t.Name(), time.Minute)
 	passCalls(t, l, 4) // the burst
-	waitTooLong(t, l, time.Second)
+	checkWaitExceedsDeadline(t, l, time.Second)
 
 	// Behind ten waiting callers, the wait is half a minute.
 	ctx, cancel := context.WithCancel(t.Context())
@@ -336,8 +347,8 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 		})
 	}
 	time.Sleep(50 * time.Millisecond)
-	waitTooLong(t, l, 20*time.Second)
-	waitTooLong(t, l, time.Second)
+	checkWaitExceedsDeadline(t, l, 20*time.Second)
+	checkWaitExceedsDeadline(t, l, time.Second)
 	start := time.Now()
 	cancel()
 	wg.Wait()
@@ -352,11 +363,11 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 		t.Errorf("got %v, want nil", err)
 	}
 	l.Limited(t.Context(), closeKey, time.Hour)
-	waitTooLong(t, l, time.Minute)
+	checkWaitExceedsDeadline(t, l, time.Minute)
 }
 
-// A call that cannot wait long enough takes no slot from other limiters, and each
-// limiter asks Redis only once.
+// A call whose deadline is too early takes no slot from other limiters, and each
+// limiter runs only one script for ten such calls.
 func TestWaitThatWouldExceedDeadlineReservesNothing(t *testing.T) {
 	t.Parallel()
 	client := sharedServer(t).client(t)
@@ -366,7 +377,7 @@ func TestWaitThatWouldExceedDeadlineReservesNothing(t *testing.T) {
 	for range 2 {
 		l := newLimiter(t, client, t.Name(), time.Minute)
 		for range 10 {
-			if e := waitTooLong(t, l, 2*time.Second); e.RetryAfter > 3*time.Second {
+			if e := checkWaitExceedsDeadline(t, l, 2*time.Second); e.RetryAfter > 3*time.Second {
 				t.Errorf("RetryAfter: got %v, want at most 3s", e.RetryAfter)
 			}
 		}
@@ -380,7 +391,7 @@ func TestWaitThatWouldExceedDeadlineReservesNothing(t *testing.T) {
 	passCalls(t, full, 4)
 	scripts.n.Store(0)
 	for range 10 {
-		waitTooLong(t, full, 30*time.Second)
+		checkWaitExceedsDeadline(t, full, 30*time.Second)
 	}
 	if got := scripts.n.Load(); got != 1 {
 		t.Errorf("scripts: got %d, want 1", got)

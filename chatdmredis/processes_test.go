@@ -17,7 +17,8 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// job tells a worker process to close direct messages from several goroutines.
+// job describes what a worker process does: it closes direct messages from several
+// goroutines.
 type job struct {
 	Redis, Slack, Name string
 	Calls, Goroutines  int
@@ -181,8 +182,8 @@ func TestProcessesShareLimit(t *testing.T) {
 	const calls, minute, minutes = 60, 3 * time.Second, 3
 	const want = minutes * calls * 95 / 100
 	rdb := sharedServer(t)
-	// A machine that stalls loses calls, so the best of three tries counts. The limit
-	// on 429s applies to every try.
+	// A slow machine misses slots, so the best of three attempts counts. The maximum
+	// number of 429s applies to each attempt.
 	for try := 1; ; try++ {
 		slack := newLimitedSlack(t, calls, minute)
 		passed, _ := runProcesses(t, job{
@@ -203,8 +204,8 @@ func TestProcessesShareLimit(t *testing.T) {
 	}
 }
 
-// Redis is killed and restarts without data. While it is down, no call passes, and
-// each fails in time. Afterwards, the calls continue within the limit.
+// Redis is killed and restarted without data. While it is down, all calls fail in
+// time. Afterwards, calls continue within the limit.
 func TestProcessesSurviveLossOfRedis(t *testing.T) {
 	t.Parallel()
 	const calls, minute = 60, 3 * time.Second

@@ -11,33 +11,33 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// queue holds the callers of one limiter key in this process, in the order in which
-// they came. Only the caller at the head talks to Redis.
+// queue holds the callers of one limiter key in this process, in order of arrival.
+// Only the caller at the head talks to Redis.
 type queue struct {
 	limiter    *Limiter
 	key        string
 	tier       chatdm.Tier   // Burst is set
 	interval   time.Duration // between two tokens of the bucket
 	redisKeys  []string
-	operations chan struct{} // semaphore for operations on Redis, including those that timed out
+	operations chan struct{} // semaphore for running operations on Redis, including those that timed out
 	head       chan struct{} // semaphore for the head; the runtime serves goroutines that block on it in order
 
 	mu       sync.Mutex
 	waiting  int  // callers in the queue, including the head
 	reserved bool // Redis holds a slot for this queue that no call has used yet
-	// What the last operation returned, as times on the local clock.
+	// The result of the last operation, as times on the local clock.
 	slotAt, fullAt, pausedUntil time.Time
 	generation                  string
-	// The times of the last calls that passed.
-	passedRedis, passedLocally time.Time
-	unreportedPause            time.Time // end of a pause that Redis does not know about; zero if there is none
-	outage                     *outage   // the current callers wait for this one
-	fallbackUntil              time.Time // zero while the queue uses Redis
+	// When Redis last let a call pass, and when the local limiter last did.
+	lastRedisPass, lastLocalPass time.Time
+	unreportedPause              time.Time // end of a pause that Redis does not know about; zero if there is none
+	outage                       *outage   // the next outage, which the current callers watch for
+	fallbackUntil                time.Time // zero while the queue uses Redis
 
 	slotID int // number of the next slot; only the head uses it
 }
 
-// outage tells the callers in a queue that Redis is unavailable.
+// outage signals to the callers in a queue that Redis is unavailable.
 type outage struct {
 	done chan struct{} // closed after err is set
 	err  error
@@ -73,8 +73,8 @@ func (q *queue) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	// select picks at random if the previous head reports an outage and frees the
-	// head at the same time. The outage takes precedence.
+	// The previous head may report an outage and free the head at the same time. Then
+	// select chooses at random, but the outage takes precedence.
 	select {
 	case <-outage.done:
 		return outage.err
@@ -93,7 +93,7 @@ func (q *queue) wait(ctx context.Context) error {
 		case err != nil && errors.Is(ctx.Err(), context.Canceled):
 			return ctx.Err()
 		case err != nil && ctx.Err() != nil:
-			return err // other callers may have more time, so they do not fail
+			return err // other callers may have later deadlines, so do not fail them
 		case err != nil && q.limiter.local != nil:
 			q.startFallback(err)
 			continue
@@ -121,9 +121,8 @@ func (q *queue) wait(ctx context.Context) error {
 	}
 }
 
-// join adds a caller to the queue and returns the outage to watch. It returns an
-// error instead if the caller cannot pass before its deadline even if nothing else
-// slows the queue down.
+// join adds a caller to the queue and returns the outage to watch for. It returns an
+// error if even the shortest possible wait would exceed the caller's deadline.
 func (q *queue) join(ctx context.Context) (*outage, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -171,22 +170,22 @@ func (q *queue) reserve(ctx context.Context) (scriptResult, error) {
 func (q *queue) runScript(ctx context.Context, slotID, maxWaitArg string) (scriptResult, error) {
 	t := q.limiter.timing
 	q.mu.Lock()
-	start, knownGeneration, passedLocally, pause := time.Now(), "", "0", time.Duration(0)
-	if isWithin(q.passedRedis, t.window) {
+	start, knownGeneration, lastLocalPass, pause := time.Now(), "", "0", time.Duration(0)
+	if isWithin(q.lastRedisPass, t.window) {
 		knownGeneration = q.generation
 	}
-	if isWithin(q.passedLocally, t.window) {
-		passedLocally = "1"
+	if isWithin(q.lastLocalPass, t.window) {
+		lastLocalPass = "1"
 	}
-	reportedPause, reportedLocal := q.unreportedPause, q.passedLocally
+	reportedPause, reportedLocal := q.unreportedPause, q.lastLocalPass
 	if !reportedPause.IsZero() {
 		pause = max(0, reportedPause.Sub(start))
 	}
 	q.mu.Unlock()
 	r, err := q.limiter.runScript(ctx, q, []any{
 		slotID, q.tier.PerMinute, q.tier.Burst, formatMicros(t.minute), formatMicros(t.window), formatMicros(t.grace),
-		slowdown, formatMicros(t.recovery), q.limiter.id + strconv.FormatInt(start.UnixNano(), 36), knownGeneration,
-		passedLocally, formatMicros(pause), maxWaitArg,
+		reducedLimit, formatMicros(t.recovery), q.limiter.id + strconv.FormatInt(start.UnixNano(), 36), knownGeneration,
+		lastLocalPass, formatMicros(pause), maxWaitArg,
 	})
 	if err != nil {
 		return scriptResult{}, err
@@ -196,12 +195,12 @@ func (q *queue) runScript(ctx context.Context, slotID, maxWaitArg string) (scrip
 	if until := time.Now().Add(r.pause); until.After(q.pausedUntil) {
 		q.pausedUntil = until
 	}
-	// Both may have changed while the script ran. Then the next operation reports them.
+	// If one of these changed while the script ran, the next operation reports it.
 	if q.unreportedPause.Equal(reportedPause) {
 		q.unreportedPause = time.Time{}
 	}
-	if q.passedLocally.Equal(reportedLocal) {
-		q.passedLocally = time.Time{}
+	if q.lastLocalPass.Equal(reportedLocal) {
+		q.lastLocalPass = time.Time{}
 	}
 	wasFallback := !q.fallbackUntil.IsZero()
 	q.fallbackUntil = time.Time{}
@@ -215,17 +214,17 @@ func (q *queue) runScript(ctx context.Context, slotID, maxWaitArg string) (scrip
 // isWithin reports whether t is set and less than d ago.
 func isWithin(t time.Time, d time.Duration) bool { return !t.IsZero() && time.Since(t) < d }
 
-// useSlot records that the call at the head of the queue passes.
+// useSlot records that the caller at the head of the queue uses its slot.
 func (q *queue) useSlot() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.slotID++
 	q.reserved = false
-	q.passedRedis = time.Now()
+	q.lastRedisPass = time.Now()
 }
 
-// failAll fails all callers that are in the queue now. Otherwise each of them
-// would wait for a timeout of its own, one after the other.
+// failAll fails all callers that are currently in the queue. Otherwise, they would
+// time out one after another.
 func (q *queue) failAll(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -256,20 +255,20 @@ func (q *queue) untilRetry() time.Duration {
 	return time.Until(q.fallbackUntil)
 }
 
-// waitLocally waits for the local limiter, for at most d. If d has passed, it
-// returns false and no error.
+// waitLocally waits for the local limiter, for at most d. It returns false and a nil
+// error if d passes first.
 func (q *queue) waitLocally(ctx context.Context, d time.Duration) (passed bool, err error) {
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Not a context with a timeout, because the local limiter would return an error
-	// immediately if its wait exceeded that deadline.
+	// Do not use a context with a timeout: if its deadline were too early, the local
+	// limiter would return an error immediately.
 	timer := time.AfterFunc(d, cancel)
 	defer timer.Stop()
 	err = q.limiter.local.Wait(bounded, q.key)
 	if err == nil {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.passedLocally = time.Now()
+		q.lastLocalPass = time.Now()
 		return true, nil
 	}
 	if ctx.Err() == nil && errors.Is(err, context.Canceled) {
@@ -312,7 +311,8 @@ func (q *queue) checkDeadline(ctx context.Context, wait time.Duration) error {
 }
 
 func (q *queue) deadlineError(wait time.Duration) error {
-	// A client recognizes the Service "limiter" and does not repeat the rest of the error.
+	// A client takes only RetryAfter and Err from an error whose Service is "limiter",
+	// because its own error contains the rest.
 	return &chatdm.Error{
 		Service: "limiter", Method: q.key, Kind: chatdm.KindRateLimited, RetryAfter: wait,
 		Err: fmt.Errorf("wait would exceed the context deadline: %w", context.DeadlineExceeded),

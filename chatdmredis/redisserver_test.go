@@ -5,6 +5,8 @@ package chatdmredis
 import (
 	"context"
 	"flag"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -52,7 +54,7 @@ func redisServer(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		const text = "chatdmredis is not tested: redis-server is not installed (Debian: apt-get install redis-server)"
+		const text = "cannot test chatdmredis: redis-server is not installed (on Debian: apt-get install redis-server)"
 		if os.Getenv("CI") == "true" {
 			t.Fatal(text)
 		}
@@ -61,7 +63,7 @@ func redisServer(t *testing.T) string {
 	return path
 }
 
-// shared is the server for tests that do not disturb others.
+// shared is the server for tests that do not affect other tests.
 var shared struct {
 	once   sync.Once
 	server *server
@@ -78,7 +80,7 @@ func sharedServer(t *testing.T) *server {
 		shared.server = newServer(t, path, dir)
 	})
 	t.Cleanup(func() {
-		// With -count, the next run of the test must not see the keys of this one.
+		// With -count, the next run of the test must not find the keys of this run.
 		client := newClient(shared.server.addr)
 		defer client.Close()
 		keys, err := client.Keys(context.Background(), "*{"+t.Name()+"[-:0-9]*").Result()
@@ -92,7 +94,7 @@ func sharedServer(t *testing.T) *server {
 	return shared.server
 }
 
-// ownServer returns a server that only this test uses, and may stop.
+// ownServer returns a server that only this test uses. The test may stop it.
 func ownServer(t *testing.T, args ...string) *server {
 	t.Helper()
 	s := newServer(t, redisServer(t), t.TempDir(), args...)
@@ -100,14 +102,25 @@ func ownServer(t *testing.T, args ...string) *server {
 	return s
 }
 
+// usedPorts holds the ports of all servers, so that no two servers share one.
+var usedPorts sync.Map
+
 func newServer(t *testing.T, path, dir string, args ...string) *server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	s := &server{path: path, dir: dir, args: args}
+	for s.addr == "" {
+		// Not port 0: the system would offer a port that outgoing connections use too,
+		// and one of them could take it before redis-server does.
+		port := 20_000 + rand.IntN(10_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		if _, used := usedPorts.LoadOrStore(port, true); !used {
+			s.addr = l.Addr().String()
+		}
+		l.Close()
 	}
-	s := &server{path: path, dir: dir, addr: l.Addr().String(), args: args}
-	l.Close()
 	s.start(t)
 	return s
 }

@@ -1,16 +1,15 @@
--- Reserves a slot for a call, or checks a reserved slot, and records a pause.
+-- Reserves a slot for a call, or checks a reserved slot. Also records a pause.
 --
--- All times are microseconds on the clock of Redis, and all durations are
--- microseconds.
+-- Times are in microseconds on the clock of Redis. Durations are in microseconds.
 --
 -- KEYS[1] is a hash:
---   tat     theoretical arrival time (GCRA): when the token bucket is full again
---   pause   when the pause after a 429 ends
---   slowed  when the last 429 was reported
---   gen     generation: a random ID of this state, which reveals that it was lost
---   since   when this state was created
---   seen    when this script last ran
--- KEYS[2] is a sorted set of the slots of the last window and the reserved ones.
+--   tat         theoretical arrival time (GCRA): when the token bucket is full again
+--   pause       when the pause after a 429 ends
+--   limited_at  when the last 429 was reported
+--   generation  a unique ID of this state; a new ID means that it was lost
+--   since       when this state was created
+--   seen        when this script last ran
+-- KEYS[2] is a sorted set of the slots in the last window and of reserved slots.
 -- The members are slot IDs, and the scores are times.
 --
 -- Returns an array:
@@ -19,7 +18,7 @@
 --   3  time until the token bucket is full
 --   4  time until the pause ends
 --   5  the generation
--- The times are never negative and never longer than max_wait.
+-- The durations in it are from 0 to max_wait.
 
 local state, slots = KEYS[1], KEYS[2]
 local max_pause, max_wait = 3600 * 1000000, 365 * 86400 * 1000000
@@ -37,14 +36,14 @@ local burst = number(ARGV[3], 1, calls or 0)
 local minute = number(ARGV[4], 1, max_wait)
 local window = number(ARGV[5], 1, max_wait)
 local grace = number(ARGV[6], 0, max_wait) -- how long a slot stays usable
-local slowdown = number(ARGV[7], 0, 1) -- fraction of the limit that remains after a 429
+local reduced_limit = number(ARGV[7], 0, 1) -- fraction of the limit that remains after a 429
 local recovery = number(ARGV[8], 1, max_wait) -- how long the full limit takes to return
 local new_generation = ARGV[9] -- used if there is no state
 local known_generation = ARGV[10] -- of the caller's last call in this window, or empty
 local passed_locally = ARGV[11] == '1' -- the caller passed calls without Redis in this window
 local retry_after = number(ARGV[12], -math.huge, math.huge) -- of a 429 to report, or 0
 local max_caller_wait = number(ARGV[13], -1, max_wait) -- reserve no later slot; -1: no maximum
-if not (calls and burst and minute and window and grace and slowdown and recovery and retry_after and max_caller_wait) then
+if not (calls and burst and minute and window and grace and reduced_limit and recovery and retry_after and max_caller_wait) then
 	return redis.error_reply('ERR chatdmredis: an argument is not a number or is out of range')
 end
 retry_after = math.max(0, math.min(retry_after, max_pause))
@@ -55,11 +54,11 @@ local function integer(n) return string.format('%.0f', n) end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
-local fields = redis.call('HMGET', state, 'tat', 'pause', 'slowed', 'gen', 'since', 'seen')
+local fields = redis.call('HMGET', state, 'tat', 'pause', 'limited_at', 'generation', 'since', 'seen')
 local generation, valid = fields[4], true
 
--- stored returns a time from Redis, or 0 if there is none. This script never
--- stores a time later than most.
+-- stored returns a time from Redis, or 0 if there is none. This script never stores
+-- a time after most, so a later time is invalid.
 local function stored(text, most)
 	if not text then return 0 end
 	local n = number(text, 0, most)
@@ -68,16 +67,16 @@ local function stored(text, most)
 end
 local tat = stored(fields[1], now + max_wait)
 local pause = stored(fields[2], now + window + max_pause)
-local slowed = stored(fields[3], now + window)
+local limited_at = stored(fields[3], now + window)
 local since = fields[5] and stored(fields[5], now + window) or now
 stored(fields[6], now + window)
 stored(redis.call('ZREVRANGE', slots, 0, 0, 'WITHSCORES')[2], now + max_wait)
 
 -- Start over if the clock was set back, or if another program changed the state.
--- Its times could otherwise block all calls for hours.
+-- Otherwise, the times in it could block all calls for hours.
 if not valid then
 	redis.call('DEL', state, slots)
-	tat, pause, slowed, generation, since = 0, 0, 0, false, now
+	tat, pause, limited_at, generation, since = 0, 0, 0, false, now
 end
 if not generation then generation = new_generation end
 
@@ -95,7 +94,7 @@ redis.call('ZREMRANGEBYSCORE', slots, '-inf', '(' .. integer(now - window))
 
 if retry_after > 0 then
 	pause = math.max(pause, now + retry_after)
-	slowed = now
+	limited_at = now
 end
 
 local slot, reserved = now, 0
@@ -111,15 +110,15 @@ if slot_id ~= '' then
 		slot, reserved = existing, 1
 	else
 		local limit = calls -- per window
-		if slowed > 0 then
-			local recovered = math.min(1, (now - slowed) / recovery)
-			limit = math.max(1, math.floor(calls * (slowdown + (1 - slowdown) * recovered)))
+		if limited_at > 0 then
+			local recovered = math.min(1, (now - limited_at) / recovery)
+			limit = math.max(1, math.floor(calls * (reduced_limit + (1 - reduced_limit) * recovered)))
 		end
-		-- The bucket has a token at that time. Slots are given out in order.
+		-- token is when the bucket has a token. Slots are assigned in order.
 		local newest = tonumber(redis.call('ZREVRANGE', slots, 0, 0, 'WITHSCORES')[2] or 0)
 		local token = math.max(now, newest, tat - (burst - 1) * interval)
 		slot = math.max(token, pause)
-		-- If the window is full, wait until the oldest of the last limit calls leaves it.
+		-- If the window is full, wait until the oldest of its calls leaves it.
 		local oldest = redis.call('ZREVRANGE', slots, limit - 1, limit - 1, 'WITHSCORES')[2]
 		if oldest then slot = math.max(slot, tonumber(oldest) + window) end
 		if slot - now > max_wait then
@@ -136,9 +135,9 @@ if slot_id ~= '' then
 	end
 end
 
-redis.call('HSET', state, 'tat', integer(tat), 'pause', integer(pause), 'slowed', integer(slowed),
-	'gen', generation, 'since', integer(since), 'seen', integer(now))
--- The state is irrelevant once all slots have left the window and the limit has recovered.
+redis.call('HSET', state, 'tat', integer(tat), 'pause', integer(pause), 'limited_at', integer(limited_at),
+	'generation', generation, 'since', integer(since), 'seen', integer(now))
+-- The state is not needed after all slots have left the window and the limit has recovered.
 local ttl = integer((math.max(slot, pause, tat, now) - now + window + recovery) / 1000)
 redis.call('PEXPIRE', state, ttl)
 redis.call('PEXPIRE', slots, ttl)

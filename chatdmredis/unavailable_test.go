@@ -18,8 +18,8 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// checkUnavailable checks that Wait and a client return ErrUnavailable in time.
-// It returns the error of Wait.
+// checkUnavailable checks that Wait and a client return ErrUnavailable in time, and
+// that Limited does not block longer. It returns the error of Wait.
 func checkUnavailable(t *testing.T, l *Limiter) error {
 	t.Helper()
 	start := time.Now()
@@ -108,7 +108,7 @@ func TestRedisStops(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// At most the rest of one operation and all of the next.
+	// This takes at most the rest of one operation and the whole next operation.
 	if got, want := time.Since(start), 3*time.Second; got > want {
 		t.Errorf("time until 50 callers failed: got %v, want at most %v", got, want)
 	}
@@ -157,7 +157,7 @@ func TestErrorsContainNoCredentials(t *testing.T) {
 	}
 }
 
-// Limiters that passed calls before Redis lost its state keep to the tier.
+// If Redis loses its state, limiters that made calls before stay within the tier.
 func TestLostState(t *testing.T) {
 	t.Parallel()
 	const calls, minute = 20, 2 * time.Second
@@ -210,7 +210,7 @@ func TestLocalFallback(t *testing.T) {
 	s := ownServer(t)
 	var mu sync.Mutex
 	var changes []error
-	l := newLimiter(t, s.client(t), t.Name(), minute, WithLocalFallback(0.25), WithTimeout(200*time.Millisecond),
+	l := newLimiter(t, s.client(t), t.Name(), minute, WithLocalFallback(0.25),
 		WithOnFallback(func(key string, err error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -222,7 +222,7 @@ func TestLocalFallback(t *testing.T) {
 	passCalls(t, l, 5)
 	s.kill()
 	passCalls(t, l, 1)
-	// A quarter of 20 calls in 2 seconds is a call every 400 milliseconds.
+	// A quarter of 20 calls in 2 seconds is one call every 400 milliseconds.
 	start := time.Now()
 	order := enqueue(t, l, 7)()
 	if got := time.Since(start); got < 6*400*time.Millisecond || got > 6*time.Second {
@@ -231,7 +231,7 @@ func TestLocalFallback(t *testing.T) {
 	if !slices.IsSorted(order) {
 		t.Errorf("order of local calls: got %v, want sorted", order)
 	}
-	waitTooLong(t, l, 100*time.Millisecond)
+	checkWaitExceedsDeadline(t, l, 100*time.Millisecond)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if err := l.Wait(ctx, closeKey); !errors.Is(err, context.Canceled) {
@@ -270,7 +270,7 @@ func TestLocalFallback(t *testing.T) {
 	}
 }
 
-// The share is rounded down to whole calls per minute, but to no less than one.
+// The share is rounded down to whole calls per minute, but is at least one.
 func TestLocalFallbackAllowsAtLeastOneCallPerMinute(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
@@ -280,6 +280,6 @@ func TestLocalFallbackAllowsAtLeastOneCallPerMinute(t *testing.T) {
 			t.Fatal(err)
 		}
 		passCalls(t, l, 1)
-		waitTooLong(t, l, 2*time.Second)
+		checkWaitExceedsDeadline(t, l, 2*time.Second)
 	}
 }

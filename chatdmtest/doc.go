@@ -40,30 +40,32 @@
 //   - Messages returns the messages in a conversation.
 //
 // You can also run a fake server outside a test: start it in a main function, and
-// print its URL and a token. The server chooses a free port. To choose the port
-// yourself, pass the server to [http.ListenAndServe] as the handler.
+// print its URL and a token. The server listens on a free port of the loopback
+// interface. To choose the address yourself, pass the server to
+// [http.ListenAndServe] as the handler.
 //
 // # Time
 //
-// Rate limits and delays follow the time package. To test them without waiting,
-// run the test in a [testing/synctest] bubble and start the server with
-// [InMemory]. Start the server, use the client, and call Close inside the bubble.
+// Rate limits and delays use the time package. To test them without really waiting,
+// run the test in a [testing/synctest] bubble and start the server with [InMemory].
+// Start the server, use it, and call Close inside the bubble.
 //
 // # Limits
 //
 //   - A server keeps only the last 10,000 requests. To change this number, use
 //     [KeepRequests].
-//   - A server keeps all conversations and messages in memory.
-//   - If a request body is larger than 1 MiB, the response is HTTP 413.
+//   - A server keeps all conversations and messages in memory, without a limit.
+//   - A request body can be at most 1 MiB. The server responds to a larger one
+//     with HTTP 413.
 //
 // # What the servers do not imitate
 //
-//   - API methods that have nothing to do with direct messages, with few exceptions.
-//     The documentation of [Slack] and [RocketChat] lists the methods that they
-//     implement, and how they behave in undocumented cases.
+//   - API methods that have nothing to do with direct messages, with a few
+//     exceptions. The types [Slack] and [RocketChat] list the methods they implement,
+//     and say how they behave in cases that the platform does not document.
 //   - HTTPS, WebSockets, and events.
 //   - The platforms' rate limits: a server has none until you call Limit.
 //   - Separate rate limits for each token.
-//   - Changes that a platform makes to the text of a message.
+//   - The changes that a platform makes to the text of a message, such as escaping.
 //   - Latency: a server responds immediately unless a [Fault] has a Delay.
 package chatdmtest

@@ -13,34 +13,35 @@ import (
 	"time"
 )
 
-// A Point is a place in a response where a [Fault] can stop sending.
+// A Point is a position in a response at which a [Fault] makes the server stop sending.
 type Point string
 
 // The points at which a response can stop.
 const (
 	BeforeHeader Point = "before header" // after reading the request, before sending any byte
 	InHeader     Point = "in header"     // after half of the status line and header
-	InBody       Point = "in body"       // after the header, with the full Content-Length, and half of the body
+	InBody       Point = "in body"       // after the header, which has the full Content-Length, and half of the body
 )
 
 // A Fault describes how a request fails. Pass it to the Fail method of a server.
 // You can combine its fields.
 //
-// By default, the response to the request is the Fault, and the API method does
-// not run. There are two exceptions:
+// By default, the server sends the Fault as its response, and does not run the API
+// method. There are two exceptions:
 //
 //   - If Apply is set, the method runs first.
 //   - If Code, Status, Body, Cut, and Stall are all zero, the method runs and the
 //     server sends its response. For example, Fault{Delay: time.Minute} only makes
 //     the server slow.
 //
-// If only Cut or Stall is set, the part of the response that the server sends is
-// from an internal error.
+// If only Cut or Stall is set, the server sends the first part of an internal error
+// response.
 type Fault struct {
 	// Code is an error code. The server sends it in the platform's format for
-	// errors, even if the platform does not define the code. On Slack, the status
-	// is 200. On Rocket.Chat, it is 400, except for the codes in the documentation
-	// of RocketChat.
+	// errors, even if the platform does not define the code. On Slack, the default
+	// status is 200, and there is no Retry-After header. To simulate a 429, use
+	// Limit. On Rocket.Chat, the default status is 400. [RocketChat] lists the
+	// exceptions.
 	Code string
 
 	// Status is the HTTP status of the response, from 200 to 599. If Status is 0,
@@ -48,32 +49,33 @@ type Fault struct {
 	// are empty, the body of the response is empty.
 	Status int
 
-	// Header overrides fields of the response header. A field without a value, or
-	// with an empty value, is removed: http.Header{"Content-Type": nil}.
+	// Header overrides fields of the response header. A field with no value or an
+	// empty value is removed, for example http.Header{"Content-Type": nil}.
 	Header http.Header
 
 	// Body replaces the body of the response. The Content-Type remains
 	// application/json unless Header changes it.
 	Body string
 
-	// Delay is how long the server waits before it sends the response. If the
-	// client disconnects or the server is closed during the delay, the server
-	// sends nothing.
+	// Delay is how long the server waits before it sends the response. If the API
+	// method runs, it runs before the delay. If the client disconnects or the server
+	// is closed during the delay, the server sends nothing.
 	Delay time.Duration
 
-	// Stall is where the server stops sending. It then keeps the connection open
-	// until the client disconnects or the server is closed. If both Stall and Cut
-	// are set, Cut is ignored.
+	// Stall is the point at which the server stops sending. It then keeps the
+	// connection open until the client disconnects or the server is closed. If both
+	// Stall and Cut are set, Cut is ignored.
 	Stall Point
 
-	// Cut is where the server stops sending and closes the connection. If this
-	// happens before the response on a reused connection, an http.Transport retries
-	// a GET on its own, but not a POST.
+	// Cut is the point at which the server stops sending and closes the connection.
+	// If Cut is BeforeHeader and the connection was used before, an http.Transport
+	// automatically retries a GET, but not a POST.
 	Cut Point
 
-	// Apply runs the API method, including its rate limit and all checks, and then
-	// sends the Fault instead of the method's response. Use it to simulate a call
-	// that takes effect although its response is lost.
+	// Apply makes the server run the API method first, including its rate limit and
+	// all checks. Code, Status, and Body then replace the method's response, and Cut
+	// and Stall interrupt it. Use Apply to simulate a call that takes effect but
+	// whose response is lost.
 	Apply bool
 }
 
@@ -89,17 +91,18 @@ func (f Fault) runsMethod() bool {
 	return f.Apply || !f.replacesResponse() && !interrupts
 }
 
-// scriptedFault is a Fault that waits for requests for a method.
-type scriptedFault struct {
+// queuedFault is a Fault for the next requests for a method.
+type queuedFault struct {
 	method    string // empty means any
 	remaining int    // requests; negative means no limit
 	fault     Fault
 }
 
-// Fail applies f to the next requests for an API method. If method is empty, it
-// applies f to requests for any method. The parameter times is the number of
-// requests. If it is negative, Fail applies f until ClearFaults is called. If it
-// is 0, Fail does nothing.
+// Fail makes the server apply f to the next requests for an API method, such as
+// "conversations.open" or "im.delete". If method is empty, the server applies f to
+// requests for any method. The parameter times is the number of requests. If it is
+// negative, the server applies f until ClearFaults is called. If it is 0, Fail does
+// nothing.
 //
 // The server applies at most one fault to each request. If several match, it uses
 // the one that was added first.
@@ -110,21 +113,21 @@ func (s *server) Fail(method string, times int, f Fault) {
 	f.Header = f.Header.Clone()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = append(s.faults, &scriptedFault{method: method, remaining: times, fault: f})
+	s.faults = append(s.faults, &queuedFault{method: method, remaining: times, fault: f})
 }
 
-// ClearFaults removes all unused faults. It does not affect responses that are
-// being delayed or stalled.
+// ClearFaults removes all faults that Fail has added. It does not affect responses
+// that are already delayed or stalled.
 func (s *server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
 }
 
-// takeFault uses up the next fault for method, or returns the zero Fault. The
-// caller must hold s.mu.
-func (s *server) takeFault(method string) Fault {
-	i := slices.IndexFunc(s.faults, func(f *scriptedFault) bool { return f.method == "" || f.method == method })
+// nextFault returns the fault for a request for method and counts the request. If
+// there is no fault, nextFault returns the zero Fault. The caller must hold s.mu.
+func (s *server) nextFault(method string) Fault {
+	i := slices.IndexFunc(s.faults, func(f *queuedFault) bool { return f.method == "" || f.method == method })
 	if i < 0 {
 		return Fault{}
 	}
@@ -138,9 +141,8 @@ func (s *server) takeFault(method string) Fault {
 	return next.fault
 }
 
-// respondWithFault returns the response to a request under f. It applies the
-// fields of f that change what the response contains, not when or how much of it
-// is sent.
+// respondWithFault returns the response to req after applying f. It applies only
+// the fields that change the content of the response, not Delay, Stall, or Cut.
 func (s *server) respondWithFault(req apiRequest, f Fault) response {
 	var resp response
 	if f.runsMethod() {
@@ -162,15 +164,15 @@ func (s *server) respondWithFault(req apiRequest, f Fault) response {
 	for name, values := range f.Header {
 		name = http.CanonicalHeaderKey(name)
 		if strings.Join(values, "") == "" {
-			values = nil // not deleted: net/http would guess a Content-Type
+			values = nil // if it were deleted, net/http would detect a Content-Type
 		}
 		resp.header[name] = values
 	}
 	return resp
 }
 
-// sleep waits for d. It reports false if the client disconnects or the server is
-// closed first.
+// sleep waits for d. It returns false if the client disconnects or the server is
+// closed before that.
 func (s *server) sleep(client context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
@@ -202,13 +204,13 @@ func (s *server) sendPartial(w http.ResponseWriter, r *http.Request, resp respon
 	}
 }
 
-// bytesUntil returns what HTTP/1.1 sends of the response up to the given point.
+// bytesUntil returns the bytes of the HTTP/1.1 response up to the given point.
 func (r response) bytesUntil(point Point) []byte {
 	var sent bytes.Buffer
 	fmt.Fprintf(&sent, "HTTP/1.1 %d %s\r\n", r.status, http.StatusText(r.status))
 	header := r.header.Clone()
 	if header.Get("Content-Length") == "" {
-		// Announce at least one byte. Otherwise, an empty body would be complete.
+		// Announce at least one byte, so that an empty body is incomplete.
 		header.Set("Content-Length", strconv.Itoa(max(len(r.body), 1)))
 	}
 	header.Write(&sent)

@@ -29,19 +29,19 @@ func newConfig(opts []Option) config {
 // [testing/synctest] bubble. Client and server still speak HTTP/1.1, but over
 // [net.Pipe].
 //
-// Only the client that the server's Client method returns can reach the server.
-// It reaches the server under any host name. No other client can use the URL,
-// which has port 0.
+// Only clients that the server's Client method returns can reach the server. They
+// connect to it regardless of the host in the URL. The server's URL has port 0, so
+// other clients cannot use it.
 func InMemory() Option {
 	return func(c *config) { c.inMemory = true }
 }
 
 // KeepRequests sets how many requests the server keeps for its Requests method.
-// The default is 10,000. When the server receives another request, it frees the
-// oldest one. If n is 0, it keeps no requests.
+// The default is 10,000. Beyond that, each new request replaces the oldest one. If n
+// is 0, the server keeps no requests.
 //
 // If n is negative, the server keeps all requests until ResetRequests is called.
-// A request takes about 1 KB of memory, or more if its body is long.
+// A request takes about 1 KB of memory plus the size of its body.
 func KeepRequests(n int) Option {
 	return func(c *config) { c.keptRequests = n }
 }

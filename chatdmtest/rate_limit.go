@@ -4,7 +4,7 @@ import "time"
 
 // rateLimit counts the calls of one API method in fixed windows.
 type rateLimit struct {
-	calls     int // most calls in a window
+	calls     int // maximum number of calls in a window
 	window    time.Duration
 	used      int       // calls in the current window
 	windowEnd time.Time // of the current window
@@ -24,11 +24,12 @@ type rateLimitStatus struct {
 //
 //   - All tokens share the limit.
 //   - A call does not count if a [Fault] prevents the method from running.
+//   - On Rocket.Chat, calls by an admin do not count by default. See [RocketChat].
 //   - Limit replaces the previous limit of the method and starts a new count.
 //   - If calls or window is not positive, Limit removes the limit.
 //
-// The 429 says how many seconds are left in the window, rounded up. Slack sends
-// this number in the Retry-After header, Rocket.Chat in the error text.
+// The 429 response contains the number of seconds until the window ends, rounded
+// up: on Slack in the Retry-After header, on Rocket.Chat in the error text.
 func (s *server) Limit(method string, calls int, window time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,8 +40,9 @@ func (s *server) Limit(method string, calls int, window time.Duration) {
 	s.rateLimits[method] = &rateLimit{calls: calls, window: window}
 }
 
-// takeSlot counts a call of method, unless the call exceeds the rate limit.
-func (s *server) takeSlot(method string) rateLimitStatus {
+// countCall counts a call to method, unless the call exceeds the rate limit. It
+// returns the state of the limit after the call.
+func (s *server) countCall(method string) rateLimitStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limit := s.rateLimits[method]
@@ -58,8 +60,8 @@ func (s *server) takeSlot(method string) rateLimitStatus {
 	return rateLimitStatus{calls: limit.calls, remaining: limit.calls - limit.used, resetAt: limit.windowEnd}
 }
 
-// ceilSeconds returns wait in seconds, rounded up, which is how both platforms
-// report a wait.
+// ceilSeconds returns wait in whole seconds, rounded up. Both platforms report a
+// wait in this way.
 func ceilSeconds(wait time.Duration) int64 {
 	return int64((wait + time.Second - 1) / time.Second)
 }

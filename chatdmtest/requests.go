@@ -10,8 +10,8 @@ import (
 // A Request describes an HTTP request that a fake server received.
 type Request struct {
 	Method     string      // API method, such as "conversations.open" or "im.delete"; empty if the path is outside the API
-	HTTPMethod string      // "POST"
-	Path       string      // "/api/conversations.open"
+	HTTPMethod string      // such as "POST"
+	Path       string      // such as "/api/conversations.open"
 	RawQuery   string      // encoded query values, without "?"
 	Header     http.Header // request header; as in net/http, it does not include Host
 	Body       []byte      // the first 1 MiB of the body
@@ -24,7 +24,7 @@ const defaultKeptRequests = 10_000
 
 // requestLog keeps the last requests in a ring buffer.
 type requestLog struct {
-	limit  int        // most requests to keep; negative means no limit
+	limit  int        // maximum number of requests to keep; negative means no limit
 	kept   []*Request // grows up to limit, then each new request overwrites the oldest
 	oldest int        // index in kept
 	total  int        // all requests since the last reset

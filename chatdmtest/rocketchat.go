@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// Two users of a new [RocketChat] server have a token: an admin with the username
-// "admin" and an ordinary member with the username "member".
+// The IDs and tokens of two users of a new [RocketChat] server: an admin with the
+// username "admin", and an ordinary member with the username "member". The other
+// users have no token until they log in.
 const (
 	RocketChatAdminID     = "chatdmtestAdmin01"
 	RocketChatAdminToken  = "chatdmtest-admin-token"
@@ -15,7 +16,7 @@ const (
 	RocketChatMemberToken = "chatdmtest-member-token"
 )
 
-// RocketChatPassword is the password of all users of a new [RocketChat] server.
+// RocketChatPassword is the password of every user of a new [RocketChat] server.
 const RocketChatPassword = "chatdmtest-password"
 
 // A RocketChatGeneration is a range of Rocket.Chat versions that behave alike. Use
@@ -29,20 +30,20 @@ const (
 	// 200.
 	RocketChatOld RocketChatGeneration = "before 3.18"
 
-	// RocketChat3 requires the permission view-room-administration for im.delete,
-	// and otherwise responds with 403. im.open and im.close accept a roomId or a
+	// RocketChat3 requires the permission view-room-administration for im.delete.
+	// Without it, the response is 403. im.open and im.close accept a roomId or a
 	// username, as im.delete does. Unknown fields in a body are ignored.
 	RocketChat3 RocketChatGeneration = "3.18-4.7"
 
 	// RocketChat4 checks the bodies of im.create and im.delete against a schema.
-	// Members with the permission delete-d can use im.delete. If im.open or
-	// im.close denies access, the response is 403. RocketChat4 behaves like version
-	// 6.14.
+	// Members with the permission delete-d can use im.delete. If the caller of
+	// im.open or im.close is not a member of the room, the response is 403.
+	// RocketChat4 behaves like version 6.14.
 	RocketChat4 RocketChatGeneration = "4.8-6.x"
 
 	// RocketChat7 has a different router: the response to a wrong HTTP method is
 	// 404, and a 401 has a success field. RocketChat7 checks the body before the
-	// token. It behaves like the last versions of 7.x.
+	// token. It behaves like the last 7.x versions.
 	RocketChat7 RocketChatGeneration = "7.x"
 
 	// RocketChat8 checks the token before the body. It also checks the bodies of
@@ -61,7 +62,7 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 //   - POST im.create, im.open, im.close, and im.delete
 //   - GET im.list and im.history
-//   - POST chat.postMessage with a text, and a roomId or channel
+//   - POST chat.postMessage with text, and with roomId or channel
 //   - POST login and logout
 //   - GET me
 //
@@ -72,29 +73,30 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 //  1. faults
 //  2. the path and the HTTP method
-//  3. whether the body is JSON, except in RocketChat7 and RocketChat8, which treat
-//     an invalid body as empty
+//  3. whether the body can be parsed, except in RocketChat7 and RocketChat8, which
+//     treat a body that cannot be parsed as empty
 //  4. the token
 //  5. the rate limit
-//  6. the body
-//  7. the permissions
+//  6. the schema of the body
+//  7. the permissions and the values in the body
 //
-// RocketChat7 checks the body before the token. RocketChat8 checks it before the
-// rate limit. In both generations, requests with an invalid body do not count
+// RocketChat7 checks the schema before the token. RocketChat8 checks it before the
+// rate limit. In both generations, requests that violate the schema do not count
 // toward the rate limit.
 //
 // # Rooms
 //
-// Each set of users has one DM, whoever creates it. The ID of a DM between two
-// users is the sorted user IDs without a separator. Other DMs have numbered IDs.
+// A set of users has only one DM, regardless of who creates it. The ID of a DM
+// between two users consists of their user IDs, sorted and without a separator.
+// Other DMs have numbered IDs.
 //
 // A DM is open or closed for each member separately. im.create opens it for the
-// caller. If im.create creates a DM with more than two members, it opens it for
+// caller. If im.create creates a DM with more than two members, it opens the DM for
 // all of them. A message opens a DM for all members.
 //
-// im.delete accepts the ID of a user, a username, or the ID of a room as roomId
-// or username. It looks for a user first. If the caller has no DM with that user,
-// im.delete creates one and deletes it. The response does not show the difference.
+// In im.delete, roomId and username each accept a user ID, a username, or a room ID.
+// im.delete looks for a user first. If the caller has no DM with that user,
+// im.delete creates one and deletes it, with the same response.
 //
 // # Permissions
 //
@@ -103,7 +105,7 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //   - view-room-administration: use im.delete for rooms of other users
 //   - api-bypass-rate-limit: make calls that do not count toward the rate limit
 //
-// Members have create-d. Admins have all four.
+// By default, members have create-d, and admins have all four.
 //
 // # Rate limits
 //
@@ -112,16 +114,16 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 //	chat.Limit("im.delete", 10, time.Minute)
 //
-// im.delete and dm.delete have separate limits. Responses from a limited endpoint
-// have the headers X-RateLimit-Limit, X-RateLimit-Remaining, and
-// X-RateLimit-Reset, which is in milliseconds since 1970. A 401 does not have
-// them, nor does a response to a caller with api-bypass-rate-limit. There is no
-// Retry-After header.
+// im.delete and dm.delete have separate limits, and separate faults. Responses from
+// a limited endpoint have the headers X-RateLimit-Limit, X-RateLimit-Remaining, and
+// X-RateLimit-Reset, which is in milliseconds since 1970. These headers are missing
+// from a 401, and from a response to a caller with api-bypass-rate-limit. There is
+// no Retry-After header.
 //
 // # Error codes in faults
 //
-// The Code of a [Fault] is sent as the errorType of a response with status 400.
-// The response has the text and details that a real server sends for this code.
+// The server sends the Code of a [Fault] as the errorType of a response with status
+// 400. The response has the text and details that a real server sends for this code.
 // These codes have a different status and no errorType:
 //
 //   - "unauthorized": the 401 of the generation
@@ -129,8 +131,8 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //   - "error-unauthorized": the 403 for users without a username
 //   - "error-too-many-requests": a 429 with a wait of one minute
 //
-// For any other Code, login responds with status 401 and the format of its own
-// errors. None of these responses has rate limit headers.
+// For any other Code, login responds with status 401 and its own error format. None
+// of these responses has rate limit headers.
 //
 // # Undocumented cases
 //
@@ -142,8 +144,8 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //   - If a caller without create-d calls im.create for an existing room, the
 //     response has t, rid, and _id, but no usernames.
 //   - Usernames are case-sensitive. Email addresses are not.
-//   - Without a schema, a number is also accepted in place of a string.
-//   - A roomId or username that starts with "#" is an invalid-channel.
+//   - Endpoints without a schema also accept a number or boolean in place of a string.
+//   - A roomId or username that starts with "#" is rejected with invalid-channel.
 //   - RocketChat3 can delete federated rooms, because it predates federation.
 //   - A 401 from login has no success field in any generation.
 //
@@ -151,14 +153,15 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 //   - RocketChat7 and RocketChat8 are based on the source code of Rocket.Chat, not
 //     on recorded responses.
-//   - A 401 or 403 is sent immediately. Real servers before 7.0 take up to a second.
+//   - A 401 or 403 is sent immediately. Real servers before 7.0 delay it by up to a
+//     second.
 //   - Each call counts once toward the rate limit. Old servers count a call to an
 //     endpoint with an alias twice.
 //   - Rate limits work in all generations. Some versions of 7.x do not apply them.
-//   - In all of RocketChat4, im.close of an unknown room responds with "not
-//     subscribed". Real servers do so since 6.4.
-//   - chat.postMessage posts only to DMs, and only the text.
-//   - im.history has only the parameters roomId and count.
+//   - In RocketChat4, im.close responds to an unknown room with "The user is not
+//     subscribed to the room". Real servers before 6.4 respond differently.
+//   - chat.postMessage posts only text, and only to DMs.
+//   - im.history supports only the parameters roomId and count.
 //   - The response to a path outside /api/v1/ is a 404 in plain text. Real servers
 //     send their web application.
 type RocketChat struct {
@@ -182,20 +185,20 @@ type RocketChat struct {
 // A RocketChatUser is a user of a [RocketChat] server. The user can call the API
 // with AuthToken or with a token from login.
 type RocketChatUser struct {
-	ID       string // "rbAXPnMktTFbNpwtJ"
-	Username string // "alice"; if empty, the ID
-	Name     string // "Alice Liddell"; if empty, the Username
+	ID       string // such as "rbAXPnMktTFbNpwtJ"
+	Username string // such as "alice"; if empty, the ID
+	Name     string // such as "Alice Liddell"; if empty, the Username
 	Email    string
 
 	Password string // if empty, login fails
 	TOTP     string // two-factor code that login requires; if empty, login requires none
 
-	AuthToken   string   // login token or personal access token; if empty, the user has none
+	AuthToken   string   // login token or personal access token; if empty, the user must log in
 	Admin       bool     // whether the user has the role admin
-	Permissions []string // nil means those of an admin or a member; empty means none
+	Permissions []string // nil means the defaults for an admin or a member; empty means none
 }
 
-// A RocketChatRoom is a channel or DM to add to a [RocketChat] server.
+// A RocketChatRoom is a channel, private group, or DM on a [RocketChat] server.
 type RocketChatRoom struct {
 	ID        string
 	Type      string   // "c" for a channel, "p" for a private group, "d" for a DM; if empty, "c"
@@ -204,10 +207,10 @@ type RocketChatRoom struct {
 	Federated bool     // im.delete fails with error-cannot-delete-federated-room
 }
 
-// NewRocketChat starts a fake Rocket.Chat server. Its users are the admin and the
-// member that the constants of this package name, and [Alice] to [Heidi]. The
-// username of Alice is "alice", and so on. The server has no rooms. The caller should
-// call Close when finished.
+// NewRocketChat starts a fake Rocket.Chat server. Its users are an admin, a member,
+// and [Alice] to [Heidi]. The constants of this package hold their IDs. The username
+// of Alice is "alice", and so on. The server has no rooms. The caller should call
+// Close when finished.
 //
 // NewRocketChat panics if it cannot listen on the loopback interface, or if an
 // option applies only to Slack.

@@ -14,9 +14,9 @@ func (r *RocketChat) imCreate(req *rocketChatRequest) (any, *rocketChatError) {
 	excludeSelf, _ := coerceBool(req.params["excludeSelf"])
 	var usernames []string
 	switch _, hasUsername := req.params["username"]; {
-	case hasUsername && (r.atLeast(RocketChat4) || req.stringParam("username") != ""):
+	case hasUsername && (r.generationAtLeast(RocketChat4) || req.stringParam("username") != ""):
 		usernames = []string{req.stringParam("username")}
-	case !r.atLeast(RocketChat4) && req.stringParam("usernames") == "":
+	case !r.generationAtLeast(RocketChat4) && req.stringParam("usernames") == "":
 		return nil, r.roomNotFoundError("im.create")
 	default:
 		for username := range strings.SplitSeq(req.stringParam("usernames"), ",") {
@@ -37,16 +37,16 @@ func (r *RocketChat) imCreate(req *rocketChatRequest) (any, *rocketChatError) {
 // imDelete deletes a DM for all of its members.
 func (r *RocketChat) imDelete(req *rocketChatRequest) (any, *rocketChatError) {
 	canViewRooms := req.caller.hasPermission("view-room-administration")
-	if !r.atLeast(RocketChat4) && !canViewRooms {
+	if !r.generationAtLeast(RocketChat4) && !canViewRooms {
 		return nil, errForbidden
 	}
-	room, apiErr := r.requestedDM(req)
+	room, apiErr := r.dmFromParams(req)
 	switch {
 	case apiErr != nil:
 		return nil, apiErr
 	case !room.hasMember(req.caller.ID) && !canViewRooms:
 		return nil, notAllowedError(nil)
-	case room.Federated && r.atLeast(RocketChat4):
+	case room.Federated && r.generationAtLeast(RocketChat4):
 		return nil, newRocketChatError("error-cannot-delete-federated-room")
 	case !req.caller.hasPermission("delete-d"):
 		return nil, notAllowedError(deleteDetails)
@@ -56,10 +56,10 @@ func (r *RocketChat) imDelete(req *rocketChatRequest) (any, *rocketChatError) {
 }
 
 func (r *RocketChat) imOpen(req *rocketChatRequest) (any, *rocketChatError) {
-	if req.stringParam("roomId") == "" && r.atLeast(RocketChat4) && !r.atLeast(RocketChat8) {
+	if req.stringParam("roomId") == "" && r.generationAtLeast(RocketChat4) && !r.generationAtLeast(RocketChat8) {
 		return nil, r.paramNotProvidedError()
 	}
-	room, apiErr := r.joinedDM(req, errForbidden)
+	room, apiErr := r.dmOfCaller(req, errForbidden)
 	if apiErr != nil {
 		return nil, apiErr
 	}
@@ -69,17 +69,17 @@ func (r *RocketChat) imOpen(req *rocketChatRequest) (any, *rocketChatError) {
 
 // imClose hides a DM from the caller.
 func (r *RocketChat) imClose(req *rocketChatRequest) (any, *rocketChatError) {
-	if req.stringParam("roomId") == "" && r.atLeast(RocketChat4) {
+	if req.stringParam("roomId") == "" && r.generationAtLeast(RocketChat4) {
 		return nil, r.paramNotProvidedError()
 	}
-	room, apiErr := r.joinedDM(req, errNotSubscribed)
+	room, apiErr := r.dmOfCaller(req, errNotSubscribed)
 	if apiErr != nil {
 		return nil, apiErr
 	}
 	if !room.open[req.caller.ID] {
 		roomName := ""
-		if !r.atLeast(RocketChat4) {
-			roomName = " undefined," // old servers read the name from the body, which has none
+		if !r.generationAtLeast(RocketChat4) {
+			roomName = " undefined," // old servers read a name that is not in the body
 		}
 		return nil, &rocketChatError{reason: "The direct message room," + roomName + " is already closed to the sender"}
 	}
@@ -137,7 +137,7 @@ func countParam(query url.Values, name string, defaultValue int) int {
 
 // chatPostMessage posts to the DM that roomId or channel names.
 func (r *RocketChat) chatPostMessage(req *rocketChatRequest) (any, *rocketChatError) {
-	room, apiErr := r.resolveDM(req.caller, cmp.Or(req.stringParam("roomId"), req.stringParam("channel")))
+	room, apiErr := r.findOrCreateDM(req.caller, cmp.Or(req.stringParam("roomId"), req.stringParam("channel")))
 	if apiErr != nil {
 		return nil, apiErr
 	}

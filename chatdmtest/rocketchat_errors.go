@@ -16,10 +16,10 @@ const maxDMMembers = 8
 // rocketChatError is an error that an endpoint returns. Its text consists of the
 // reason and the code.
 type rocketChatError struct {
-	status   int    // 0 means that of the endpoint's errors with an errorType
+	status   int    // 0 means 401 for login, and 400 for other endpoints
 	code     string // may be empty
 	reason   string
-	omitCode bool
+	omitCode bool // from the text
 	details  *rocketChatErrorDetails
 }
 
@@ -46,8 +46,8 @@ var (
 	errNotSubscribed = &rocketChatError{reason: "The user is not subscribed to the room"}
 )
 
-// Errors of login. They come from the accounts package of Meteor, the framework of
-// Rocket.Chat.
+// The errors of login. They come from the accounts package of Meteor, the framework
+// that Rocket.Chat uses.
 var (
 	errUnrecognizedLogin = &rocketChatError{code: "400", reason: "Unrecognized options for login request"}
 	errUnknownLogin      = &rocketChatError{code: "Unauthorized", reason: "Unauthorized"}
@@ -72,13 +72,13 @@ var rocketChatErrors = map[string]rocketChatError{
 	"error-invalid-user":  {reason: "Invalid user", details: createDetails},
 	"error-not-allowed":   {reason: "Not allowed"},
 	"totp-invalid":        {reason: "TOTP Invalid", details: totpDetails},
-	"totp-max-attempts":   {reason: "TOTP Maximun Failed Attempts Reached", details: totpDetails}, // sic
+	"totp-max-attempts":   {reason: "TOTP Maximun Failed Attempts Reached", details: totpDetails}, // Rocket.Chat's typo
 	"totp-required":       {reason: "TOTP Required", details: totpDetails},
 	"totp-user-not-found": {reason: "TOTP User not found"},
 }
 
-// newRocketChatError returns the error with the given code, with its reason and
-// details if it has any.
+// newRocketChatError returns the error with the given code, and with the reason and
+// details from rocketChatErrors.
 func newRocketChatError(code string) *rocketChatError {
 	e := rocketChatErrors[code]
 	e.code = code
@@ -101,7 +101,7 @@ func tooManyRequestsError(wait time.Duration) *rocketChatError {
 
 func (r *RocketChat) paramNotProvidedError() *rocketChatError {
 	params := `"roomId"`
-	if !r.atLeast(RocketChat4) {
+	if !r.generationAtLeast(RocketChat4) {
 		params = `"roomId" or "username"`
 	}
 	return &rocketChatError{code: "error-room-param-not-provided", reason: "Body param " + params + " is required"}
@@ -110,16 +110,16 @@ func (r *RocketChat) paramNotProvidedError() *rocketChatError {
 func (r *RocketChat) roomNotFoundError(method string) *rocketChatError {
 	params := `"roomId"`
 	switch {
-	case !r.atLeast(RocketChat4) && strings.HasSuffix(method, ".create"):
+	case !r.generationAtLeast(RocketChat4) && strings.HasSuffix(method, ".create"):
 		params = `"username" or "usernames"`
-	case !r.atLeast(RocketChat4):
+	case !r.generationAtLeast(RocketChat4):
 		params = `"roomId" or "username"`
 	}
 	return &rocketChatError{code: "error-room-not-found", reason: "The required " + params + " param provided does not match any direct message"}
 }
 
 // errorForCode returns the error for the Code of a Fault. An empty code means an
-// unspecific error.
+// internal error.
 func (r *RocketChat) errorForCode(method, code string) *rocketChatError {
 	switch code {
 	case "":
@@ -152,7 +152,7 @@ func (r *RocketChat) encodeError(method string, e *rocketChatError) response {
 	switch {
 	case e.status == http.StatusUnauthorized:
 		body := rocketChatStatusResponse{Status: "error", Message: e.reason}
-		if r.atLeast(RocketChat7) {
+		if r.generationAtLeast(RocketChat7) {
 			body.Success, body.Error = new(false), e.reason
 		}
 		return rocketChatResponse(e.status, body)
@@ -169,14 +169,15 @@ func (r *RocketChat) encodeError(method string, e *rocketChatError) response {
 	}
 }
 
-// methodNotAllowedResponse is what servers before 7.0 send for a wrong HTTP method.
+// methodNotAllowedResponse returns the response of servers before 7.0 to a wrong
+// HTTP method.
 func methodNotAllowedResponse(allowed string) response {
 	resp := rocketChatResponse(http.StatusMethodNotAllowed, rocketChatStatusResponse{Status: "error", Message: "API endpoint does not exist"})
 	resp.header.Set("Allow", allowed+", OPTIONS")
 	return resp
 }
 
-// webAppResponse is what servers before 7.0 send for an unknown path.
+// webAppResponse returns the response of servers before 7.0 to an unknown path.
 func webAppResponse() response {
 	return response{
 		status: http.StatusOK,
@@ -185,15 +186,16 @@ func webAppResponse() response {
 	}
 }
 
-// notFoundResponse is what servers since 7.0 send for an unknown path or a wrong
-// HTTP method.
+// notFoundResponse returns the response of servers since 7.0 to an unknown path or a
+// wrong HTTP method.
 func notFoundResponse() response {
 	resp := plainTextResponse(http.StatusNotFound)
 	resp.body = []byte("404 Not Found")
 	return resp
 }
 
-// badRequestResponse is what servers before 7.0 send if they cannot parse the body.
+// badRequestResponse returns the response of servers before 7.0 to a body that they
+// cannot parse.
 func badRequestResponse() response {
 	return response{
 		status: http.StatusBadRequest,

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The bodies of responses. The order of the fields is that of real servers.
+// The bodies of responses. Their fields have the same order as on real servers.
 type (
 	rocketChatSuccessResponse struct {
 		Success bool `json:"success"`
@@ -101,7 +101,7 @@ type (
 		Success bool                  `json:"success"`
 	}
 
-	// rocketChatCreatedRoom has its ID twice.
+	// rocketChatCreatedRoom has its ID in two fields, as on real servers.
 	rocketChatCreatedRoom struct {
 		Type      string   `json:"t"`
 		RoomID    string   `json:"rid"`

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// login issues a token for a password, or confirms the token in resume.
+// login issues a token for a password, or confirms the token in the parameter
+// resume.
 func (r *RocketChat) login(req *rocketChatRequest) (any, *rocketChatError) {
 	if token, ok := req.params["resume"].(string); ok {
 		user, known := r.findUser(func(u RocketChatUser) bool { return r.ownsToken(u, token) })
@@ -47,9 +48,10 @@ func (r *RocketChat) login(req *rocketChatRequest) (any, *rocketChatError) {
 }
 
 // loginMatcher returns a function that reports whether a user is the one who logs
-// in. The parameter user is a username, an email address, or an object with one of
-// them. The parameters username and email do the same. loginMatcher returns nil if
-// none of them is set, or if there are unknown parameters.
+// in. The request parameter user is a username, an email address, or an object with
+// one of them. A request can have the parameter username or email instead of user.
+// loginMatcher returns nil if none of these is set, or if there are unknown
+// parameters.
 func loginMatcher(params map[string]any) func(RocketChatUser) bool {
 	for name := range params {
 		if !slices.Contains([]string{"user", "username", "email", "password", "code"}, name) {
@@ -81,7 +83,7 @@ func (r *RocketChat) loginResponse(u RocketChatUser, token string) rocketChatDat
 	return rocketChatDataResponse{
 		Status:  "success",
 		Data:    rocketChatLoginData{UserID: u.ID, AuthToken: token, Me: u.profile()},
-		Success: r.atLeast(RocketChat7),
+		Success: r.generationAtLeast(RocketChat7),
 	}
 }
 
@@ -96,6 +98,6 @@ func (r *RocketChat) logout(req *rocketChatRequest) (any, *rocketChatError) {
 	return rocketChatDataResponse{
 		Status:  "success",
 		Data:    rocketChatLogoutData{Message: "You've been logged out!"},
-		Success: r.atLeast(RocketChat7),
+		Success: r.generationAtLeast(RocketChat7),
 	}, nil
 }

@@ -16,7 +16,7 @@ type rocketChatRequest struct {
 	caller      RocketChatUser // zero if there is no valid token, which only public endpoints allow
 }
 
-// rocketChatEndpoint describes an endpoint. Its run method returns either the body
+// rocketChatEndpoint describes an endpoint. Its run function returns either the body
 // of a response or an error.
 type rocketChatEndpoint struct {
 	httpMethod  string
@@ -39,8 +39,8 @@ var rocketChatEndpoints = map[string]rocketChatEndpoint{
 	"me":               {httpMethod: "GET", run: (*RocketChat).me},
 }
 
-// atLeast reports whether the server's generation is g or newer.
-func (r *RocketChat) atLeast(g RocketChatGeneration) bool {
+// generationAtLeast reports whether the server's generation is g or newer.
+func (r *RocketChat) generationAtLeast(g RocketChatGeneration) bool {
 	return slices.Index(rocketChatGenerations, r.generation) >= slices.Index(rocketChatGenerations, g)
 }
 
@@ -63,7 +63,7 @@ func (r *RocketChat) respond(req apiRequest) response {
 		return *errResp
 	}
 	body, ok := readParams(req)
-	if !ok && !r.atLeast(RocketChat7) {
+	if !ok && !r.generationAtLeast(RocketChat7) {
 		return badRequestResponse()
 	}
 
@@ -71,7 +71,7 @@ func (r *RocketChat) respond(req apiRequest) response {
 	defer r.stateMu.Unlock()
 	caller, authenticated := r.authenticate(req)
 	var apiErr *rocketChatError
-	if r.atLeast(endpoint.schemaSince) {
+	if r.generationAtLeast(endpoint.schemaSince) {
 		apiErr = r.validate(endpoint.schema, body)
 	}
 	switch {
@@ -85,7 +85,7 @@ func (r *RocketChat) respond(req apiRequest) response {
 
 	var limit rateLimitStatus
 	if !caller.hasPermission("api-bypass-rate-limit") {
-		limit = r.takeSlot(req.method)
+		limit = r.countCall(req.method)
 	}
 	if limit.wait > 0 {
 		apiErr = tooManyRequestsError(limit.wait)
@@ -112,9 +112,9 @@ func (r *RocketChat) respond(req apiRequest) response {
 func (r *RocketChat) route(req apiRequest) (endpoint rocketChatEndpoint, errResp *response) {
 	endpoint, known := r.endpoint(req.method)
 	httpMethod := req.httpRequest.Method
-	if r.atLeast(RocketChat7) {
+	if r.generationAtLeast(RocketChat7) {
 		if httpMethod == http.MethodHead {
-			httpMethod = http.MethodGet // as the router of these versions does
+			httpMethod = http.MethodGet // the router of these versions does this
 		}
 		if !known || httpMethod != endpoint.httpMethod {
 			return endpoint, new(notFoundResponse())
@@ -139,7 +139,7 @@ func (r *RocketChat) authenticate(req apiRequest) (u RocketChatUser, ok bool) {
 	return u, true
 }
 
-// ownsToken reports whether token is the user's AuthToken or from the user's login.
+// ownsToken reports whether token is the user's AuthToken or was issued by login.
 func (r *RocketChat) ownsToken(u RocketChatUser, token string) bool {
 	owner, issued := r.loginTokens[token]
 	return issued && owner == u.ID || token != "" && token == u.AuthToken
@@ -171,8 +171,8 @@ func (r *RocketChat) errorResponse(req apiRequest, code string) response {
 
 // readParams returns the parameters in a body: a JSON object, or a JSON array if
 // the client sent one by mistake. A body that is neither JSON nor a form has no
-// parameters. If the body cannot be parsed, readParams reports false and returns
-// no parameters.
+// parameters. If the body cannot be parsed, readParams returns no parameters and
+// false.
 func readParams(req apiRequest) (body any, ok bool) {
 	params := make(map[string]any)
 	mediaType, _, err := mime.ParseMediaType(req.httpRequest.Header.Get("Content-Type"))

@@ -11,7 +11,7 @@ import (
 // rocketChatRoom is a room with its state. Its Members are sorted.
 type rocketChatRoom struct {
 	RocketChatRoom
-	open     map[string]bool // by member
+	open     map[string]bool // by user ID of the member
 	created  time.Time
 	messages []rocketChatMessage // oldest first
 }
@@ -111,8 +111,8 @@ func (r *RocketChat) createDM(caller RocketChatUser, usernames []string, exclude
 	return room, nil
 }
 
-// newDMID returns the ID for a new DM. The ID for two users is made of their IDs.
-// Other IDs are random on real servers, with 17 letters and digits.
+// newDMID returns the ID for a new DM. The ID for two users consists of their IDs.
+// On real servers, other IDs are 17 random letters and digits.
 func (r *RocketChat) newDMID(members []string) string {
 	if len(members) == 2 {
 		return strings.Join(members, "")
@@ -125,7 +125,7 @@ func (r *RocketChat) newDMID(members []string) string {
 	}
 }
 
-// usernames returns the usernames of a room's members, sorted by their names.
+// usernames returns the usernames of a room's members, sorted by Name.
 func (r *RocketChat) usernames(room *rocketChatRoom) []string {
 	var users []RocketChatUser
 	for _, id := range room.Members {
@@ -143,10 +143,10 @@ func (r *RocketChat) usernames(room *rocketChatRoom) []string {
 	return usernames
 }
 
-// resolveDM returns the DM for the value of roomId or username. As on real
+// findOrCreateDM returns the DM for the value of roomId or username. As on real
 // servers, the value can be the ID of a user, a username, or the ID of a DM, in
-// this order. If the value names a user, resolveDM creates a missing DM.
-func (r *RocketChat) resolveDM(caller RocketChatUser, value string) (*rocketChatRoom, *rocketChatError) {
+// this order. If the value names a user, findOrCreateDM creates the DM if necessary.
+func (r *RocketChat) findOrCreateDM(caller RocketChatUser, value string) (*rocketChatRoom, *rocketChatError) {
 	if strings.HasPrefix(value, "#") { // the name of a channel
 		return nil, newRocketChatError("invalid-channel")
 	}
@@ -169,25 +169,26 @@ func (r *RocketChat) resolveDM(caller RocketChatUser, value string) (*rocketChat
 	return room, nil
 }
 
-// requestedDM returns the DM that roomId or username names. im.delete uses it in
+// dmFromParams returns the DM that roomId or username names. im.delete uses it in
 // all generations, im.open and im.close only before RocketChat4.
-func (r *RocketChat) requestedDM(req *rocketChatRequest) (*rocketChatRoom, *rocketChatError) {
+func (r *RocketChat) dmFromParams(req *rocketChatRequest) (*rocketChatRoom, *rocketChatError) {
 	roomID, username := req.stringParam("roomId"), req.stringParam("username")
-	if r.atLeast(RocketChat4) { // the schema requires one of them
-		return r.resolveDM(req.caller, cmp.Or(roomID, username))
+	if r.generationAtLeast(RocketChat4) { // the schema requires one of them
+		return r.findOrCreateDM(req.caller, cmp.Or(roomID, username))
 	}
 	value := cmp.Or(strings.TrimSpace(username), strings.TrimSpace(roomID))
 	if value == "" {
 		return nil, r.paramNotProvidedError()
 	}
-	return r.resolveDM(req.caller, value)
+	return r.findOrCreateDM(req.caller, value)
 }
 
-// joinedDM returns the DM that im.open or im.close names if the caller is a member
-// of it. Since RocketChat4, the error for an unknown room depends on the endpoint.
-func (r *RocketChat) joinedDM(req *rocketChatRequest, unknownRoomError *rocketChatError) (*rocketChatRoom, *rocketChatError) {
-	if !r.atLeast(RocketChat4) {
-		room, apiErr := r.requestedDM(req)
+// dmOfCaller returns the DM for im.open or im.close, or an error if the caller is not
+// a member of it. Since RocketChat4, the error for an unknown room depends on the
+// endpoint.
+func (r *RocketChat) dmOfCaller(req *rocketChatRequest, unknownRoomError *rocketChatError) (*rocketChatRoom, *rocketChatError) {
+	if !r.generationAtLeast(RocketChat4) {
+		room, apiErr := r.dmFromParams(req)
 		if apiErr == nil && !room.hasMember(req.caller.ID) {
 			apiErr = r.roomNotFoundError("")
 		}

@@ -22,9 +22,9 @@ var (
 	roomSchema   = []rocketChatBodySchema{{stringProperty: "roomId"}}
 )
 
-// validate checks a body against the alternatives of a schema. Its error text is
-// that of Ajv, the validator of Rocket.Chat. Like Ajv with type coercion, it
-// accepts null, booleans, and numbers as strings.
+// validate checks a body against the alternatives of a schema. The error text is the
+// same as that of Ajv, the validator that Rocket.Chat uses. Like Ajv with type
+// coercion, validate accepts null, booleans, and numbers as strings.
 func (r *RocketChat) validate(alternatives []rocketChatBodySchema, body any) *rocketChatError {
 	var violations []string
 	for _, schema := range alternatives {
@@ -41,7 +41,7 @@ func (r *RocketChat) validate(alternatives []rocketChatBodySchema, body any) *ro
 	return &rocketChatError{
 		code:     "invalid-params",
 		reason:   strings.Join(violations, "\n "),
-		omitCode: r.atLeast(RocketChat7),
+		omitCode: r.generationAtLeast(RocketChat7),
 	}
 }
 
@@ -68,7 +68,7 @@ func (s rocketChatBodySchema) violation(body any) string {
 	return ""
 }
 
-// coerceString converts a decoded JSON value to a string. It reports false for
+// coerceString converts a decoded JSON value to a string. It returns false for
 // arrays and objects.
 func coerceString(value any) (s string, ok bool) {
 	switch value := value.(type) {
@@ -84,8 +84,8 @@ func coerceString(value any) (s string, ok bool) {
 	return "", false
 }
 
-// coerceBool converts a decoded JSON value to a boolean. It reports false if the
-// value does not stand for one.
+// coerceBool converts a decoded JSON value to a boolean. It returns false if the
+// value does not represent one.
 func coerceBool(value any) (b, ok bool) {
 	switch value {
 	case nil, false, "false", 0.0:

@@ -32,8 +32,8 @@ var generations = []chatdmtest.RocketChatGeneration{
 }
 
 // newRocketChat starts a server with the users and rooms of the recordings. The user
-// alice has the ID u_alice, the password pw-alice, and the token tok-alice, and so
-// on. The user guest has no permissions.
+// alice has the ID u_alice, the password pw-alice, and the token tok-alice. The other
+// users have corresponding values. The user guest has no permissions.
 func newRocketChat(t *testing.T, opts ...chatdmtest.Option) *chatdmtest.RocketChat {
 	t.Helper()
 	s := chatdmtest.NewRocketChat(opts...)
@@ -76,8 +76,8 @@ func postJSON(t *testing.T, s *chatdmtest.RocketChat, username, endpoint, body s
 
 func statusAndBody(resp httpResponse) string { return fmt.Sprint(resp.status, " ", resp.body) }
 
-// rocketChatStep is a call to a server that keeps state between calls. The call is a
-// username, an endpoint, and a body: "alice im.open {}".
+// rocketChatStep is a call to a server that keeps state between calls. The field call
+// consists of a username, an endpoint, and a body: "alice im.open {}".
 type rocketChatStep struct{ call, want string }
 
 func runRocketChatSteps(t *testing.T, s *chatdmtest.RocketChat, steps []rocketChatStep) {
@@ -88,8 +88,8 @@ func runRocketChatSteps(t *testing.T, s *chatdmtest.RocketChat, steps []rocketCh
 	}
 }
 
-// The status and body of responses. A name that ends in 7 is for RocketChat7 and
-// later. A name that ends in 3 is for RocketChat3 and earlier.
+// The status and body of responses. Names that end in 7 are for RocketChat7 and
+// later. Names that end in 3 are for RocketChat3 and earlier.
 const (
 	success           = `200 {"success":true}`
 	invalidChannel    = `400 {"success":false,"error":"[invalid-channel]","errorType":"invalid-channel"}`
@@ -167,8 +167,8 @@ func readRecording(t *testing.T, name string) recording {
 	return recording{username: m[3], endpoint: m[1], body: m[2], want: readResponse(t, resp)}
 }
 
-// RocketChat4 responds as recorded. So do the other generations, except where they are
-// known to differ.
+// RocketChat4 sends the recorded responses. The other generations do too, except for
+// the listed differences.
 func TestRocketChatRecordings(t *testing.T) {
 	type responses map[chatdmtest.RocketChatGeneration]string
 	const old, v3, v7, v8 = chatdmtest.RocketChatOld, chatdmtest.RocketChat3, chatdmtest.RocketChat7, chatdmtest.RocketChat8
@@ -419,7 +419,8 @@ func TestRocketChatBody(t *testing.T) {
 	}
 }
 
-// If both the token and the body are invalid, the error shows which is checked first.
+// If both the token and the body are invalid, the error shows which one the server
+// checks first.
 func TestRocketChatCheckOrder(t *testing.T) {
 	missing7 := invalidParams7(missingDeleteParams...)
 	for g, want := range map[chatdmtest.RocketChatGeneration]struct{ invalidBody, malformedBody string }{
@@ -781,7 +782,7 @@ func TestOptionPanics(t *testing.T) {
 	chatdmtest.NewSlack(nil).Close()
 }
 
-// Run with -race.
+// Run this test with -race to find data races.
 func TestRocketChatConcurrency(t *testing.T) {
 	s := newRocketChat(t)
 	var callers sync.WaitGroup

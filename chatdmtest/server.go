@@ -18,8 +18,8 @@ import (
 // maxBodySize is the maximum size of a request body in bytes.
 const maxBodySize = 1 << 20
 
-// server is the part that the fake servers of both platforms share: the network,
-// faults, rate limits, and the request log.
+// server implements what the fake servers of both platforms have in common: the
+// network, faults, rate limits, and the request log.
 type server struct {
 	platform platform
 	apiRoot  string // path of the API: "/api/" or "/api/v1/"
@@ -33,13 +33,13 @@ type server struct {
 	mu         sync.Mutex // guards the fields below
 	closed     bool
 	requests   requestLog
-	faults     []*scriptedFault // oldest first
+	faults     []*queuedFault // oldest first
 	rateLimits map[string]*rateLimit
 }
 
 // platform is the API of a chat platform.
 type platform interface {
-	// respond runs the API method that req names. It calls server.takeSlot.
+	// respond runs the API method that req names. It calls server.countCall.
 	respond(req apiRequest) response
 
 	// errorResponse returns the response for an error code without running the
@@ -52,7 +52,7 @@ type apiRequest struct {
 	method      string        // API method
 	httpRequest *http.Request // its Body has been read
 	body        []byte
-	readErr     error // set if the body is shorter than announced
+	readErr     error // set if the body is shorter than its Content-Length
 }
 
 type response struct {
@@ -68,8 +68,9 @@ func (s *server) start(p platform, apiRoot string, c config) string {
 	s.requests.limit = c.keptRequests
 	s.rateLimits = make(map[string]*rateLimit)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	// Keep as many idle connections as a test has goroutines. A test that counts
-	// connections then counts only those that its client lost.
+	// Keep enough idle connections for a test with many goroutines. Otherwise, the
+	// transport would close some of them, and a test that counts connections could
+	// not tell those from the connections that its client lost.
 	s.transport = &http.Transport{MaxIdleConnsPerHost: 1000}
 
 	var listener net.Listener
@@ -98,7 +99,7 @@ func (s *server) trackConn(conn net.Conn, state http.ConnState) {
 		s.running.Add(1)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.closed { // http.Server.Close does not see a connection accepted this late
+		if s.closed { // http.Server.Close misses connections that are accepted this late
 			conn.Close()
 		}
 	case http.StateHijacked, http.StateClosed:
@@ -107,8 +108,8 @@ func (s *server) trackConn(conn net.Conn, state http.ConnState) {
 }
 
 // Close closes all connections, including those with stalled responses, and
-// waits until the server has stopped. Calling Close again has no effect. If the
-// fake server is also the handler of another server, it aborts all later requests.
+// waits until the server has stopped. Calling Close again has no effect. If you use
+// the fake server as the handler of another server, it aborts all later requests.
 func (s *server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -119,17 +120,17 @@ func (s *server) Close() {
 	s.running.Wait()
 }
 
-// Client returns a new HTTP client that can reach the server. The caller may
-// change it. It has no timeout and shares its connections with the other clients
+// Client returns a new HTTP client that can reach the server. The caller may modify
+// the client. It has no timeout, and shares its connections with all other clients
 // that Client has returned.
 func (s *server) Client() *http.Client {
 	return &http.Client{Transport: s.transport}
 }
 
 // ServeHTTP implements [http.Handler], so that you can use the fake server as the
-// handler of another server. The Cut and Stall of a [Fault] need a connection that
-// can be hijacked, such as HTTP/1. With HTTP/2, the server aborts the request
-// without sending any part of the response.
+// handler of another server. The Cut and Stall fields of a [Fault] need a connection
+// that can be hijacked, such as an HTTP/1 connection. On an HTTP/2 connection, the
+// server aborts the request without sending any part of the response.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, readErr := io.ReadAll(io.LimitReader(r.Body, maxBodySize+1))
 	tooLarge := len(body) > maxBodySize
@@ -158,7 +159,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.add(logged)
 	var fault Fault
 	if inAPI && !tooLarge {
-		fault = s.takeFault(method)
+		fault = s.nextFault(method)
 	}
 	s.mu.Unlock()
 
@@ -180,14 +181,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	logged.Status = resp.status // set before sending: a client that has the response finds it in the log
+	logged.Status = resp.status // before sending, so that a client that has the response sees it
 	s.mu.Unlock()
 	maps.Copy(w.Header(), resp.header)
 	w.WriteHeader(resp.status)
 	w.Write(resp.body)
 }
 
-// mustMarshal encodes a response body. The response types cannot fail to encode.
+// mustMarshal encodes a response body. Encoding a response type never fails.
 func mustMarshal(v any) []byte {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -196,8 +197,8 @@ func mustMarshal(v any) []byte {
 	return body
 }
 
-// plainTextResponse is what a web server sends for a request that does not reach
-// the API.
+// plainTextResponse returns the response of a web server to a request that does not
+// reach the API.
 func plainTextResponse(status int) response {
 	return response{
 		status: status,

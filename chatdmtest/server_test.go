@@ -21,7 +21,7 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// A closed server must not leak goroutines.
+// TestMain checks that closed servers leak no goroutines.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestLimit(t *testing.T) {
@@ -131,7 +131,7 @@ func TestFaultApply(t *testing.T) {
 		{"", "conversations.open", "users=U0ALICE01&prevent_creation=true", slackError("channel_not_found")},
 		{"", "im.open", "user=U0ALICE01", slackError("internal_error")},
 		{"", "im.open", "user=U0ALICE01", `{"ok":true,"no_op":true,"already_open":true,"channel":{"id":"D000000001"}}`},
-		{"", "im.open", "user=U0ALICE01", slackError("ratelimited")}, // steps 3 and 4 counted
+		{"", "im.open", "user=U0ALICE01", slackError("ratelimited")}, // steps 3 and 4 used up the limit
 	})
 }
 
@@ -374,8 +374,8 @@ func TestServeHTTP(t *testing.T) {
 		t.Errorf("got status %d, error %v, want 200", status, err)
 	}
 
-	// If the connection cannot be hijacked, the server aborts the request: for a cut
-	// at once, for a stall after the client has disconnected.
+	// If the connection cannot be hijacked, the server aborts the request. It aborts a
+	// cut immediately, and a stall after the client has disconnected.
 	aborts := func(r *http.Request) (aborted bool) {
 		defer func() { aborted = recover() == http.ErrAbortHandler }()
 		s.ServeHTTP(httptest.NewRecorder(), r)
@@ -408,7 +408,7 @@ func TestInMemory(t *testing.T) {
 	}
 }
 
-// Run with -race.
+// Run this test with -race to find data races.
 func TestSlackConcurrency(t *testing.T) {
 	s := newSlack(t)
 	people := []string{chatdmtest.Alice, chatdmtest.Bob, chatdmtest.Carol, chatdmtest.Dave}

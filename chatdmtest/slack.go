@@ -13,9 +13,10 @@ const (
 	UserToken = "xoxp-chatdmtest-user" // belongs to AdminUser
 )
 
-// The IDs of the users of a new [Slack] workspace. Alice to Heidi are eight
-// active members. Together with one of the token owners, they fill the largest
-// group DM that Slack allows. The name of Alice is "alice", and so on.
+// The IDs of the users of a new [Slack] workspace. Alice to Heidi are eight active
+// members. A group DM with them and a token owner has the maximum size that Slack
+// allows. The name of Alice is "alice", and so on. A new [RocketChat] server uses
+// the same IDs for Alice to Heidi.
 const (
 	BotUser   = "UBOT"   // a bot, owner of BotToken
 	AdminUser = "UADMIN" // a person, owner of UserToken
@@ -31,7 +32,7 @@ const (
 
 	DisabledUser = "U0DISABLED" // a person with a disabled account
 	HiddenUser   = "U0HIDDEN01" // a person whom no other user can see
-	OtherBot     = "U0OTHERBOT" // a bot that BotToken cannot message
+	OtherBot     = "U0OTHERBOT" // a bot, which BotToken cannot message
 )
 
 // Slack is a fake Slack workspace with a Web API. Use [NewSlack] to start one.
@@ -50,14 +51,14 @@ const (
 // Any other method fails with unknown_method.
 //
 // A request can be a GET, or a POST with a form or JSON. im.open does not accept
-// JSON. A POST can also have arguments in its query, but arguments in the body
-// take precedence. A token in the query is ignored.
+// JSON. A POST can also have arguments in its query, but arguments in the body take
+// precedence. The server ignores a token in the query.
 //
 // Slack checks a request in this order:
 //
 //  1. faults
 //  2. the rate limit
-//  3. the name of the method
+//  3. the HTTP method and the name of the API method
 //  4. the format of the request
 //  5. the token
 //  6. whether the method is retired
@@ -66,16 +67,17 @@ const (
 //
 // # Conversations
 //
-// Each set of users has one DM or group DM, whoever opens it. A conversation is
-// open or closed for each member separately. A message opens it for all members.
+// A set of users has only one DM or group DM, regardless of who opens it. A
+// conversation is open or closed for each member separately. A message opens it for
+// all members.
 //
-// Opening an open DM and closing a closed conversation are no-ops. They have the
-// no_op flag. The response to opening an open group DM has no flag. The members of
-// a group DM are the user who opened it first, followed by the others in the order
-// of that request.
+// If a call opens a DM that is already open, or closes a conversation that is already
+// closed, the response has the no_op flag. If a call opens a group DM that is already
+// open, the response has no flag. The first member of a group DM is the user who
+// opened it first. The others follow in the order of that request.
 //
-// As on Slack, exclude_archived filters a page of conversations.list after the
-// page is full. A page can be short or empty although more pages follow.
+// As on Slack, conversations.list applies exclude_archived after it has filled a
+// page. A page can therefore be short or empty even if more pages follow.
 //
 // # Undocumented cases
 //
@@ -89,16 +91,16 @@ const (
 //     commas.
 //   - conversations.list returns open and closed DMs in the order in which they
 //     were created. As in Slack's examples, group DMs have is_open and DMs do not.
-//   - An empty body has no arguments, whatever its type. An empty multipart body
-//     is invalid_form_data. A text/plain body is parsed as a form.
-//   - An argument name can have at most 100 bytes.
+//   - An empty body has no arguments, but an empty multipart body is rejected with
+//     invalid_form_data. A text/plain body is parsed as a form.
+//   - An argument name can be at most 100 bytes long.
 //
 // # Differences from real Slack
 //
-//   - conversations.history has only the arguments channel and limit. It returns
-//     one page with the newest messages, newest first.
-//   - chat.postMessage has only the arguments channel and text. The channel must be
-//     the ID of a conversation, not of a user.
+//   - conversations.history supports only the arguments channel and limit. It
+//     returns one page with the newest messages, newest first.
+//   - chat.postMessage supports only the arguments channel and text. The channel
+//     must be the ID of a conversation, not of a user.
 //   - There are no rate limits until you call Limit.
 type Slack struct {
 	// URL is the root of the API, such as "http://127.0.0.1:1234/api". It has no
@@ -112,7 +114,7 @@ type Slack struct {
 	users               map[string]User          // by ID
 	tokens              map[string]Token         // by value
 	conversations       []*conversation          // in order of creation
-	conversationsByID   map[string]*conversation // all of them
+	conversationsByID   map[string]*conversation // the same conversations
 	directConversations map[string]*conversation // DMs and group DMs by membersKey
 	responseCount       int                      // for the next request ID
 	messageCount        int                      // for the next message timestamp
@@ -120,11 +122,11 @@ type Slack struct {
 
 // A User is a member of a [Slack] workspace.
 type User struct {
-	ID       string // "U0ALICE01"
-	Name     string // "alice"; if empty, the ID in lower case
+	ID       string // such as "U0ALICE01"
+	Name     string // such as "alice"; if empty, the ID in lower case
 	Disabled bool   // opening a conversation with the user fails with user_disabled; the user's tokens fail with account_inactive
-	Bot      bool   // opening a conversation with the user as a bot fails with cannot_dm_bot
-	Hidden   bool   // opening a conversation with the user as someone else fails with user_not_visible
+	Bot      bool   // if another bot opens a conversation with the user, the call fails with cannot_dm_bot
+	Hidden   bool   // if anyone else opens a conversation with the user, the call fails with user_not_visible
 }
 
 // A TokenState is the state of a [Token].
@@ -138,16 +140,16 @@ const (
 	Inactive TokenState = "inactive" // account_inactive
 )
 
-// A Token authorizes API calls of a [User].
+// A Token authorizes API calls by a [User].
 type Token struct {
-	Value  string     // "xoxb-…"
+	Value  string     // such as "xoxb-chatdmtest-bot"
 	User   string     // ID of the owner; if no such user exists, the error is account_inactive
 	Scopes []string   // nil means all scopes; empty means none
 	State  TokenState // the zero value is Active
 }
 
-// A Channel is a public or private channel in a [Slack] workspace. Add one to
-// test what a program does when it lists channels or mistakes one for a DM.
+// A Channel is a public or private channel in a [Slack] workspace. Add one to test
+// how a program lists channels, or what it does if it mistakes a channel for a DM.
 type Channel struct {
 	ID       string
 	Name     string
@@ -163,9 +165,9 @@ type Message struct {
 	ID   string // on Slack, the timestamp, such as "1700000000.000001"; on Rocket.Chat, the _id
 }
 
-// NewSlack starts a fake Slack workspace. It has the users and tokens that the
-// constants of this package name, and no conversations. The caller should call
-// Close when finished.
+// NewSlack starts a fake Slack workspace. Its tokens are [BotToken] and [UserToken].
+// The constants [BotUser] to [OtherBot] hold the IDs of its users. It has no
+// conversations. The caller should call Close when finished.
 //
 // NewSlack panics if it cannot listen on the loopback interface, or if an option
 // applies only to Rocket.Chat.

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// maxArgNameLength is the longest name of an argument in bytes. Slack's
-// documentation says only that a name must not be "very long".
+// maxArgNameLength is the maximum length of an argument name, in bytes. Slack's
+// documentation says only that "very long names" are rejected.
 const maxArgNameLength = 100
 
 // readArgs returns the arguments of a request, or an error code if its format is
@@ -107,7 +107,8 @@ func readMultipart(body []byte, boundary string) (args map[string]string, code s
 	return lastValues(form.Value), ""
 }
 
-// lastValues uses the last value of a repeated argument, as PHP does.
+// lastValues returns the last value of each argument. PHP handles repeated arguments
+// in the same way.
 func lastValues(form map[string][]string) map[string]string {
 	args := make(map[string]string, len(form))
 	for name, values := range form {
@@ -150,7 +151,7 @@ func readJSON(body []byte, nested bool) (args map[string]string, code string) {
 	return args, ""
 }
 
-// latin1ToUTF8 converts text from ISO-8859-1, in which each byte is a code point.
+// latin1ToUTF8 converts text from ISO-8859-1, where each byte is a code point.
 func latin1ToUTF8(text []byte) []byte {
 	var utf8 bytes.Buffer
 	for _, b := range text {

@@ -10,7 +10,7 @@ import (
 // teamID is the ID of the workspace.
 const teamID = "T0CHATDM1"
 
-// A conversationType is a type as conversations.list names it.
+// A conversationType is a value of the types argument of conversations.list.
 type conversationType string
 
 const (
@@ -32,9 +32,9 @@ type conversation struct {
 	created          time.Time
 	updated          time.Time
 	messages         []*slackMessage   // oldest first
-	open             map[string]bool   // by member
-	lastRead         map[string]string // message timestamp by member
-	unread           map[string]int    // number of messages by member
+	open             map[string]bool   // by user ID of the member
+	lastRead         map[string]string // message timestamp, by user ID of the member
+	unread           map[string]int    // number of messages, by user ID of the member
 }
 
 func newConversation(id string, t conversationType, creator string, members []string) *conversation {
@@ -61,8 +61,8 @@ func (conv *conversation) hasMember(userID string) bool {
 	return slices.Contains(conv.members, userID)
 }
 
-// setOpen opens or closes the conversation for a member. It reports whether that
-// changed anything.
+// setOpen opens or closes the conversation for a member. It reports whether the
+// state changed.
 func (conv *conversation) setOpen(userID string, open bool) (changed bool) {
 	if conv.open[userID] == open {
 		return false
@@ -105,7 +105,7 @@ func (conv *conversation) dmPartner(userID string) string {
 	return userID
 }
 
-// membersKey returns a key that is the same for the same set of members.
+// membersKey returns a map key for a set of members, regardless of their order.
 func membersKey(members []string) string {
 	return strings.Join(slices.Sorted(slices.Values(members)), ",")
 }

@@ -63,7 +63,7 @@ type slackConversationID struct {
 	ID string `json:"id"`
 }
 
-// slackReadState is what one member has read of a conversation.
+// slackReadState describes how far one member has read a conversation.
 type slackReadState struct {
 	LastRead           string        `json:"last_read"`
 	Latest             *slackMessage `json:"latest"`
@@ -137,7 +137,7 @@ type slackTopic struct {
 	LastSet int64  `json:"last_set"`
 }
 
-// object returns conv as the API shows it to a user.
+// object returns the object that the API returns to a user for conv.
 func (conv *conversation) object(userID string) any {
 	readState := slackReadState{
 		LastRead:           cmp.Or(conv.lastRead[userID], "0000000000.000000"),
@@ -182,7 +182,7 @@ func (conv *conversation) object(userID string) any {
 	return channel
 }
 
-// listedDM returns a DM as conversations.list shows it to a user.
+// listedDM returns the object that conversations.list returns to a user for a DM.
 func (conv *conversation) listedDM(userID string, users map[string]User) slackListedDM {
 	partner := conv.dmPartner(userID)
 	return slackListedDM{

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// maxOtherUsers is how many users a group DM can have besides the one who opens it.
+// maxOtherUsers is the maximum number of users in a group DM besides the one who
+// opens it.
 const maxOtherUsers = 8
 
 func (s *Slack) imOpen(req *slackRequest) slackResponse {
@@ -279,14 +280,14 @@ func (s *Slack) apiTest(req *slackRequest) slackResponse {
 	return slackResponse{Error: req.args["error"], Args: req.args}
 }
 
-// boolArg returns a boolean argument. A value that is not a boolean is false.
+// boolArg returns a boolean argument. A value that is not a boolean counts as false.
 func (req *slackRequest) boolArg(name string) bool {
 	value, err := strconv.ParseBool(req.args[name])
 	return err == nil && value
 }
 
-// limitArg returns the limit argument, which defaults to 100. It reports false if
-// the limit is not a number from 1 to maxLimit.
+// limitArg returns the limit argument, which defaults to 100. It returns false if the
+// limit is not a number from 1 to maxLimit.
 func (req *slackRequest) limitArg(maxLimit int) (limit int, ok bool) {
 	text := req.args["limit"]
 	if text == "" {

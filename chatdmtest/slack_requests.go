@@ -25,8 +25,8 @@ type slackMethod struct {
 	public      bool     // needs no token
 	scopes      []string // any one of them is enough, unless missingScopes is set
 
-	// missingScopes returns the scopes that the token lacks, if that depends on
-	// the arguments.
+	// missingScopes returns the scopes that the token lacks. It is nil if they do not
+	// depend on the arguments.
 	missingScopes func(*Slack, *slackRequest) []string
 }
 
@@ -51,7 +51,7 @@ var imReplacements = map[string]string{
 
 // respond implements platform.
 func (s *Slack) respond(req apiRequest) response {
-	if wait := s.takeSlot(req.method).wait; wait > 0 {
+	if wait := s.countCall(req.method).wait; wait > 0 {
 		return s.rateLimitedResponse(wait)
 	}
 	if req.httpRequest.Method != http.MethodGet && req.httpRequest.Method != http.MethodPost {
@@ -84,7 +84,8 @@ func (s *Slack) respond(req apiRequest) response {
 	return resp
 }
 
-// authenticate sets the token of a request and its owner.
+// authenticate sets the token and the caller of a request. It returns an error code
+// if the token is missing or invalid.
 func (s *Slack) authenticate(req *slackRequest, header http.Header) (code string) {
 	value := req.args["token"]
 	if scheme, credential, ok := strings.Cut(header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
@@ -157,8 +158,8 @@ func (s *Slack) rateLimitedResponse(wait time.Duration) response {
 	return resp
 }
 
-// encode returns the HTTP response for resp. Warnings are about the format of the
-// request.
+// encode returns the HTTP response for resp. The warnings are about the format of
+// the request.
 func (s *Slack) encode(resp slackResponse, warnings []string) response {
 	resp.OK = resp.Error == ""
 	if len(warnings) > 0 {

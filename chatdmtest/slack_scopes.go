@@ -2,8 +2,8 @@ package chatdmtest
 
 import "slices"
 
-// scopesByType lists the scopes that let a token change or see a type of
-// conversation. Any one of them is enough.
+// scopesByType lists the scopes with which a token can open and close (write) or
+// list (read) a type of conversation. Any one of them is enough.
 var scopesByType = map[conversationType]struct{ write, read []string }{
 	publicChannel:  {[]string{"channels:write", "channels:manage"}, []string{"channels:read"}},
 	privateChannel: {[]string{"groups:write"}, []string{"groups:read"}},

@@ -112,7 +112,7 @@ func TestConversations(t *testing.T) {
 		{"", "conversations.close", "channel=D000000001", `{"ok":true,"no_op":true,"already_closed":true}`},
 		{"", "conversations.open", "channel=D000000001", `{"ok":true,"channel":{"id":"D000000001"}}`},
 
-		// A set of users has one group DM. Opening an open group DM has no flags.
+		// A set of users has only one group DM. Opening an open group DM returns no flags.
 		{"", "conversations.open", "users=U0BOB0001,U0ALICE01", `{"ok":true,"channel":{"id":"C000000001"}}`},
 		{"", "conversations.open", "users=U0ALICE01,%20U0BOB0001,U0ALICE01,UBOT", `{"ok":true,"channel":{"id":"C000000001"}}`},
 		{"", "conversations.close", "channel=C000000001", `{"ok":true}`},

@@ -48,7 +48,7 @@ require (
 	golang.org/x/time v0.16.0 // indirect
 )
 
-// go mod tidy does not read go.work, and the example is of this very version.
+// go mod tidy ignores go.work. The examples need the modules from the same commit.
 replace github.com/chatdm/chatdm => ../
 
 replace github.com/chatdm/chatdm/chatdmredis => ../chatdmredis

@@ -2,7 +2,7 @@ module github.com/chatdm/chatdm/interop
 
 go 1.26.0
 
-// go mod tidy does not read go.work, and the servers are of this very version.
+// go mod tidy ignores go.work. The tests need the modules from the same commit.
 replace github.com/chatdm/chatdm => ../
 
 require (

@@ -1,6 +1,7 @@
 package rocketchat
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,13 +9,13 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/internal/engine"
+	"github.com/chatdm/chatdm/internal/input"
 )
 
 const (
@@ -22,27 +23,34 @@ const (
 	apiRoot = "/api/v1"
 )
 
-// Client is a client of one Rocket.Chat server for one user. Make it with
-// [NewClient], once, and share it: it is safe for concurrent use.
+// Client calls one Rocket.Chat server as one user. It is safe for concurrent use
+// by multiple goroutines. A 429 pauses the endpoint for all of them.
 type Client struct {
-	// IM has im.create, im.open, im.close and im.delete.
 	IM *IMService
 
 	engine *engine.Engine
 }
 
-// NewClient returns a client of the server at serverURL, which may live under
-// a path; a trailing slash or /api/v1 is of no matter. The URL has no user,
-// query or fragment, and is https unless its host is loopback; see
-// [chatdm.WithInsecureHTTP]. Neither the URL nor the credentials are checked
-// with the server. A bad URL, credentials that are empty or hold white space
-// or control characters, and an option with an impossible value or none of a
-// Rocket.Chat client's ([chatdm.WithBaseURL], [chatdm.WithStrictIM],
-// [WithTOTP]) are a *[chatdm.Error] of [chatdm.KindInvalidRequest].
+// NewClient returns a client for the server at serverURL. It does not contact the
+// server. The URL may have a path; a trailing slash or /api/v1 is ignored. It must
+// not have a user, a query, or a fragment, and it must use https unless the host
+// is loopback; see [chatdm.WithInsecureHTTP].
+//
+// If the URL, a credential, or an option is invalid, NewClient returns a
+// *[chatdm.Error] of [chatdm.KindInvalidRequest]. It does not accept
+// [chatdm.WithBaseURL], [chatdm.WithStrictIM], or [WithTOTP].
 func NewClient(serverURL string, creds Credentials, opts ...chatdm.Option) (*Client, error) {
-	e, cfg, err := newEngine(serverURL, creds, opts)
+	err := input.CheckCredential("UserID", creds.UserID)
+	if err == nil {
+		err = input.CheckCredential("AuthToken", creds.AuthToken)
+	}
+	cfg := engine.NewConfig("", opts)
 	if err == nil && cfg.TOTP != "" {
-		err = errors.New("WithTOTP: is for Login")
+		err = errors.New("WithTOTP: only Login accepts it")
+	}
+	var e *engine.Engine
+	if err == nil {
+		e, err = newEngine(serverURL, cfg, map[string]string{"X-User-Id": creds.UserID, "X-Auth-Token": creds.AuthToken}, creds.AuthToken)
 	}
 	if err != nil {
 		return nil, &chatdm.Error{Service: service, Method: "NewClient", Kind: chatdm.KindInvalidRequest, Err: err}
@@ -52,40 +60,24 @@ func NewClient(serverURL string, creds Credentials, opts ...chatdm.Option) (*Cli
 	return c, nil
 }
 
-// newEngine serves NewClient and Login, which has secrets of its own in place
-// of credentials.
-func newEngine(serverURL string, creds Credentials, opts []chatdm.Option, secrets ...string) (*engine.Engine, *engine.Config, error) {
-	cfg := engine.DefaultConfig()
-	for _, opt := range opts {
-		if opt != nil {
-			opt(&cfg)
-		}
-	}
+// newEngine returns the engine of a client or of a login.
+func newEngine(serverURL string, cfg engine.Config, header map[string]string, secrets ...string) (*engine.Engine, error) {
 	switch {
 	case cfg.BaseURL != "":
-		return nil, nil, errors.New("WithBaseURL: the server's URL is an argument of its own here")
+		return nil, errors.New("WithBaseURL: pass the server's URL as serverURL instead")
 	case cfg.StrictIM:
-		return nil, nil, errors.New("WithStrictIM: no method of Rocket.Chat has a twin")
+		return nil, errors.New("WithStrictIM: only chatdm.NewClient accepts it")
 	}
 	cfg.BaseURL = strings.TrimSuffix(strings.TrimRight(serverURL, "/"), apiRoot) + apiRoot
-
-	// Without the type the server does not parse the body.
-	header := map[string]string{"Content-Type": "application/json"}
-	if secrets == nil {
-		for _, field := range []struct{ name, value string }{{"UserID", creds.UserID}, {"AuthToken", creds.AuthToken}} {
-			if err := engine.CheckCredential(field.name, field.value); err != nil {
-				return nil, nil, err
-			}
-		}
-		header["X-User-Id"], header["X-Auth-Token"] = creds.UserID, creds.AuthToken
-		secrets = []string{creds.AuthToken}
-	}
-	secrets = append(secrets, cfg.TOTP)
-	e, err := engine.New(cfg, engine.Service{Name: service, URL: "serverURL", Header: header, Secrets: secrets})
-	return e, &cfg, err
+	header["Content-Type"] = "application/json" // without it the server does not parse the body
+	return engine.New(cfg, engine.Platform{
+		Service: service, URLName: "serverURL", Header: header, Secrets: secrets,
+		RequestIDHeader: "X-Request-Id", // set by a proxy; Rocket.Chat sends none
+		NewError:        newError,
+	})
 }
 
-// String names the server, and no secret.
+// String returns the client's type and the server's URL, but no secret.
 func (c *Client) String() string {
 	if c == nil || c.engine == nil {
 		return "rocketchat.Client(none)"
@@ -93,31 +85,37 @@ func (c *Client) String() string {
 	return "rocketchat.Client(" + strings.TrimSuffix(c.engine.BaseURL(), apiRoot) + ")"
 }
 
-// GoString is the same as String.
+// GoString returns the same text as String.
 func (c *Client) GoString() string { return c.String() }
 
-// Call sends any other request below /api/v1, with the same kind of errors, the
-// same limits and the same options as the methods that have a Go function. The path is that of the
-// endpoint without a leading slash: "im.list", "rooms.upload/GENERAL".
+// Call calls any endpoint below /api/v1, with the errors, limits, and options of
+// the typed methods. Method is GET, POST, PUT, PATCH, or DELETE, and path is the
+// endpoint without a leading slash: "im.list", "livechat/rooms".
 //
-// With GET, params is nil, a url.Values, or a struct that
-// github.com/google/go-querystring encodes, and becomes the query; with POST,
-// PUT, PATCH and DELETE it is anything that encoding/json marshals, and becomes
-// the body; nil is an empty object. Result is nil, or a pointer that the
-// answer's JSON object is unmarshaled into, only when the call has succeeded;
-// if it does not fit, the error is [chatdm.KindUnexpectedResponse] and
-// [chatdm.ErrEffectUnknown], and the call has had its effect.
+// For GET, params becomes the query, encoded as in [chatdm.Client.Call]. For the
+// other methods, params is anything that encoding/json can marshal and becomes the
+// body; nil means an empty object.
 //
-// It is repeated only when the first request was refused for its rate or never
-// reached the server. Where it may have had its effect the error matches
-// [chatdm.ErrEffectUnknown].
+// Result is nil or a non-nil pointer into which Call decodes the JSON of a
+// successful response. If that fails, the error is of
+// [chatdm.KindUnexpectedResponse] and matches [chatdm.ErrEffectUnknown], because
+// the call has taken effect.
+//
+// The call is not idempotent. The client retries it only if it never reached the
+// server or was rejected because of a rate limit.
 func (c *Client) Call(ctx context.Context, method, path string, params, result any) (*chatdm.Meta, error) {
-	k := call{verb: method, path: path, params: params, result: result, invalid: checkCall(method, path, result)}
-	r, err := do(ctx, c.engine, k)
+	invalid := checkCall(method, path, result)
+	if invalid != nil {
+		path = "Call" // the path may contain anything
+	}
+	resp, err := do(ctx, c.engine, request{
+		Request: engine.Request{Method: path, Verb: method, Confidential: returnsCredentials(path)},
+		params:  params, invalid: invalid, result: result,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &r.meta, nil
+	return &resp.meta, nil
 }
 
 var pathPattern = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$`)
@@ -126,249 +124,168 @@ func checkCall(method, path string, result any) error {
 	switch method {
 	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 	default:
-		return fmt.Errorf("method: %q is not GET, POST, PUT, PATCH or DELETE", method)
+		return fmt.Errorf("method: got %.100q, want GET, POST, PUT, PATCH, or DELETE", method)
 	}
 	if !pathPattern.MatchString(path) {
-		return fmt.Errorf("path: %q is not the path of an endpoint", path)
+		return fmt.Errorf("path: %.100q is not a valid endpoint path", path)
 	}
-	return engine.CheckResult(result)
+	return input.CheckResult(result)
 }
 
-// call is one call of an endpoint, before it is encoded.
-type call struct {
-	verb       string
-	path       string
-	params     any
-	invalid    error                         // why the params may not be sent
-	repeatable bool                          // may run twice without harm
-	result     any                           // of Call
-	check      func(*reply) (problem string) // what a success must hold; nil: nothing
+// returnsCredentials reports whether an endpoint's response can contain a token.
+func returnsCredentials(path string) bool {
+	return path == loginPath || strings.HasPrefix(path, "oauth-apps.") || strings.HasPrefix(path, "integrations.") ||
+		strings.HasPrefix(path, "users.") && strings.HasSuffix(path, "Token")
 }
 
-// do is a call from its parameters to its decoded answer.
-func do(ctx context.Context, e *engine.Engine, k call) (*reply, error) {
-	x := &exchange{engine: e, call: k}
-	r := &engine.Request{Method: k.path, Verb: k.verb, Repeatable: k.repeatable, Exchange: x}
-	if err := encode(k, r); err != nil {
-		return nil, x.Fail(&engine.Failure{Kind: engine.InvalidRequest, Err: err})
-	}
-	if _, err := e.Send(ctx, r); err != nil {
-		return nil, err
-	}
-	return &x.reply, nil
+// request describes a call for do, which decodes the response into it.
+type request struct {
+	engine.Request
+	params              any
+	invalid             error                // why the params cannot be sent
+	acceptAlreadyClosed bool                 // a 400 that says "already closed" is a success
+	missingData         func(*response) bool // reports whether a success lacks required data; may be nil
+	result              any                  // the result argument of Call
+
+	response
 }
 
-func encode(k call, r *engine.Request) (err error) {
-	if k.invalid != nil {
-		return k.invalid
-	}
-	if k.verb == http.MethodGet {
-		form, err := engine.Form(k.params)
-		r.Query = string(form)
-		return err
-	}
-	if k.params == nil {
-		k.params = struct{}{}
-	}
-	if r.Body, err = json.Marshal(k.params); err != nil {
-		return fmt.Errorf("params: %w", err)
-	}
-	return nil
-}
-
-// reply is the answer of any endpoint, as far as this package reads it.
-type reply struct {
+// response has the fields that this package reads from any endpoint's response.
+type response struct {
 	Success bool   `json:"success"`
-	Status  string `json:"status"` // in place of success, of login before 7.0
+	Status  string `json:"status"` // login before 7.0 sends it instead of success
 	Room    struct {
 		RID       string   `json:"rid"`
 		ID        string   `json:"_id"`
 		Type      string   `json:"t"`
 		Usernames []string `json:"usernames"`
 	} `json:"room"`
-	Data Credentials `json:"data"`
+	Data struct {
+		UserID    string `json:"userId"`
+		AuthToken string `json:"authToken"`
+	} `json:"data"`
 	report
 
-	closed bool // im.close of a closed room
-	meta   chatdm.Meta
+	alreadyClosed bool
+	meta          chatdm.Meta
 }
 
-// exchange is a call as the engine sees it: what Rocket.Chat's answers mean.
-type exchange struct {
-	engine *engine.Engine
-	call   call
-	reply  reply
+// do makes a call and returns its decoded response.
+func do(ctx context.Context, e *engine.Engine, r request) (*response, error) {
+	if err := r.encode(); err != nil {
+		return nil, e.Fail(r.Method, engine.InvalidRequest, 0, err)
+	}
+	r.Classify = func(raw *engine.Response) *engine.Failure { return r.classify(e, raw) }
+	if err := e.Send(ctx, &r.Request); err != nil {
+		return nil, err
+	}
+	return &r.response, nil
 }
 
-// Judge implements [engine.Exchange].
-func (x *exchange) Judge(a engine.Answer) engine.Verdict {
-	x.reply = reply{}
-	r := &x.reply
-	malformed := engine.Decode(a.Body, r)
-	r.meta = chatdm.Meta{Method: x.call.path, StatusCode: a.Status, RequestID: x.requestID(a), Attempts: a.Attempt, LostAnswers: a.Lost}
-
-	if a.Status == http.StatusTooManyRequests {
-		return x.limited(a)
-	}
-	if malformed != nil {
-		return x.garbled(a, malformed)
-	}
-	if a.Status < 300 && (r.Success || r.Status == "success") {
-		return x.succeeded(a)
-	}
-	if x.call.path == closePath && a.Status == http.StatusBadRequest && r.alreadyClosed() {
-		r.closed = true
-		return engine.Verdict{RequestID: x.reply.meta.RequestID}
-	}
-	code := r.code(a.Status)
+func (r *request) encode() (err error) {
 	switch {
-	case code != "":
-		e := x.answered(a, code.Kind())
-		if code.Kind() == chatdm.KindUnknown {
-			code = chatdm.Code(x.engine.Scrub(string(code)))
-		}
-		e.Code = code
-		v := engine.Verdict{Err: e, Hint: e.RetryAfter}
-		switch {
-		case code == ErrTooManyRequests: // with another status, behind a proxy
-			v.Outcome = engine.Refused
-		case a.Status >= 500: // a gateway may have codes of its own
-			v.Outcome = engine.Unreadable(a.Status)
-		}
-		return v
-	case a.Status >= 500:
-		return x.unavailable(a)
-	case a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed:
-		return x.absent(a)
-	case a.Status >= 400 && r.text() != "":
-		return engine.Verdict{Err: x.answered(a, chatdm.KindUnknown)}
+	case r.invalid != nil:
+		return r.invalid
+	case r.Verb == http.MethodGet:
+		r.Body, err = input.Params(r.params).Encode()
+		return err
 	}
-	return x.unexpected(a, "neither success nor an error")
+	if r.Body, err = json.Marshal(r.params); err != nil {
+		return fmt.Errorf("params: %w", err)
+	}
+	if string(r.Body) == "null" {
+		r.Body = []byte("{}")
+	}
+	return nil
 }
 
-// succeeded checks that a success brings what it should.
-func (x *exchange) succeeded(a engine.Answer) engine.Verdict {
-	if x.call.check != nil {
-		if problem := x.call.check(&x.reply); problem != "" {
-			return x.unexpected(a, problem)
+// classify decodes a response from Rocket.Chat. It returns nil for a success.
+func (r *request) classify(e *engine.Engine, raw *engine.Response) *engine.Failure {
+	r.response = response{} // discard what an earlier attempt decoded
+	resp := &r.response
+	malformed := raw.Decode(resp)
+	ok := malformed == nil && raw.Status < 300 && (resp.Success || resp.Status == "success" && !strings.HasPrefix(r.Method, "im."))
+	if r.acceptAlreadyClosed && raw.Status == http.StatusBadRequest && resp.saysAlreadyClosed() {
+		ok, resp.alreadyClosed = true, true
+	}
+	var problem, quote string
+	switch {
+	case ok && r.missingData != nil && r.missingData(resp):
+		problem = "the call succeeded, but the response lacks required data"
+	case ok && r.result != nil:
+		if err := json.Unmarshal(raw.Body, r.result); err != nil {
+			problem, quote = "the call succeeded, but the response cannot be decoded into result", err.Error()
 		}
 	}
-	if x.call.result != nil {
-		if err := json.Unmarshal(a.Body, x.call.result); err != nil {
-			return x.unexpected(a, "the call has succeeded, but its answer does not fit the result: "+err.Error())
+	if ok && problem == "" {
+		resp.meta = chatdm.Meta{
+			Method: r.Method, StatusCode: raw.Status, RequestID: raw.RequestID, Attempts: raw.Attempts, LostAnswers: raw.LostAnswers,
 		}
+		return nil
 	}
-	return engine.Verdict{RequestID: x.reply.meta.RequestID}
-}
 
-// limited is the verdict on a 429. Rocket.Chat sends no Retry-After; a proxy
-// before it may.
-func (x *exchange) limited(a engine.Answer) engine.Verdict {
-	e := x.answered(a, chatdm.KindRateLimited)
-	e.Code = ErrTooManyRequests
-	if e.RetryAfter == 0 {
-		e.RetryAfter = engine.ResetAfter(a.Header)
+	f := &engine.Failure{
+		Kind: engine.UnexpectedResponse, Message: resp.text(), RetryAfter: engine.RetryAfter(raw.Header), Effect: engine.EffectForStatus(raw.Status),
 	}
-	// The Date that a reset is compared with is in whole seconds, so that the
-	// result can be a second too long; the text has the server's own seconds.
-	if wait := textWait(e.Message); wait > 0 && (e.RetryAfter == 0 || wait < e.RetryAfter && e.RetryAfter-wait < time.Second) {
-		e.RetryAfter = wait
+	if ok {
+		f.Err, f.Quote = errors.New(problem), quote
+		return f
 	}
-	return engine.Verdict{Err: e, Outcome: engine.Refused, Hint: e.RetryAfter}
+	switch code := resp.code(raw.Status, r.Method == loginPath); {
+	case raw.Status == http.StatusTooManyRequests, code == ErrTooManyRequests: // a proxy may have changed the status
+		f.Kind, f.Code, f.Effect = engine.RateLimited, string(ErrTooManyRequests), engine.Rejected
+		f.RetryAfter = requestedWait(raw, f)
+	case malformed == nil && code != "":
+		f.Kind, f.Code = string(code.Kind()), string(code)
+		if raw.Status < 500 { // the code of a 5xx may come from a gateway
+			f.Effect = engine.Final
+		}
+		if !isKnownCode(code) {
+			f.Code = e.Code(f.Code, r.Confidential)
+		}
+	case raw.Status >= 500:
+		f.Kind = engine.Unavailable
+	case raw.Status == http.StatusNotFound, raw.Status == http.StatusMethodNotAllowed, raw.Status == http.StatusOK && malformed != nil && isHTML(raw):
+		// A server without this endpoint may respond with its web page.
+		f.Kind, f.Effect = string(chatdm.KindUnsupported), engine.Final
+		f.Err = fmt.Errorf("the server has no endpoint %s %s: it is too old, or the URL is wrong", r.Verb, r.Method)
+	case errors.Is(malformed, io.ErrUnexpectedEOF):
+		f.Err, f.Effect = fmt.Errorf("the JSON is truncated after %d bytes", len(raw.Body)), engine.EffectUnknown
+	case malformed != nil:
+		f.Err, f.Quote = errors.New("the response is malformed"), malformed.Error()+": "+e.Excerpt(raw.Body)
+	case raw.Status >= 400 && resp.text() != "":
+		f.Kind, f.Effect = string(chatdm.KindUnknown), engine.Final
+	default:
+		f.Err = errors.New("neither a success nor an error")
+	}
+	return f
 }
 
 var waitPattern = regexp.MustCompile(`wait (\d+) seconds?`)
 
-// textWait is the wait that a refusal's text asks for.
-func textWait(text string) time.Duration {
-	m := waitPattern.FindStringSubmatch(text)
-	if m == nil {
-		return 0
+// requestedWait returns the wait that a 429 requests. Rocket.Chat sends no
+// Retry-After, but a proxy may.
+func requestedWait(raw *engine.Response, f *engine.Failure) time.Duration {
+	wait := cmp.Or(f.RetryAfter, engine.ResetAfter(raw.Header))
+	if m := waitPattern.FindStringSubmatch(f.Message); m != nil {
+		seconds, _ := strconv.ParseFloat(m[1], 64) // out of range means +Inf
+		// X-RateLimit-Reset can yield up to a second too much, because the Date header
+		// has whole seconds. The text does not depend on the header.
+		if text := engine.Seconds(seconds); text > 0 && (wait == 0 || text < wait && wait-text < time.Second) {
+			return text
+		}
 	}
-	seconds, _ := strconv.ParseFloat(m[1], 64) // digits; too many of them are an infinity
-	return engine.Seconds(seconds)
+	return wait
 }
 
-// garbled is the verdict on an answer that is no JSON object.
-func (x *exchange) garbled(a engine.Answer, malformed error) engine.Verdict {
-	cut := errors.Is(malformed, io.ErrUnexpectedEOF)
-	switch {
-	case a.Status >= 500:
-		return x.unavailable(a)
-	case a.Status == http.StatusNotFound, a.Status == http.StatusMethodNotAllowed, a.Status == http.StatusOK && isHTML(a):
-		// The last is how servers that do not know a path send their web page.
-		return x.absent(a)
-	case cut:
-		v := x.unexpected(a, fmt.Sprintf("the JSON is cut off after %d bytes", len(a.Body)))
-		v.Outcome = engine.Unknown
-		return v
-	}
-	return x.unexpected(a, malformed.Error()+": "+x.engine.Excerpt(a.Body))
+func isHTML(raw *engine.Response) bool {
+	return strings.HasPrefix(raw.Header.Get("Content-Type"), "text/html") || strings.HasPrefix(http.DetectContentType(raw.Body), "text/html")
 }
 
-func isHTML(a engine.Answer) bool {
-	return strings.HasPrefix(a.Get("Content-Type"), "text/html") || strings.HasPrefix(http.DetectContentType(a.Body), "text/html")
-}
-
-func (x *exchange) unavailable(a engine.Answer) engine.Verdict {
-	e := x.answered(a, chatdm.KindUnavailable)
-	return engine.Verdict{Err: e, Outcome: engine.Unreadable(a.Status), Hint: e.RetryAfter}
-}
-
-// absent is the verdict on an endpoint that the server does not have.
-func (x *exchange) absent(a engine.Answer) engine.Verdict {
-	e := x.answered(a, chatdm.KindUnsupported)
-	switch {
-	case x.call.path == deletePath:
-		e.Err = errors.New("the server has no im.delete, which Rocket.Chat has from version 3.18.0 on, or its URL is wrong")
-	case slices.Contains([]string{createPath, openPath, closePath, loginPath}, x.call.path):
-		e.Err = fmt.Errorf("there is no %s, which every version of Rocket.Chat from 3.18.0 on has: the server's URL is wrong", x.call.path)
-	default:
-		e.Err = fmt.Errorf("the server has no %s %s", x.call.verb, x.call.path)
-	}
-	return engine.Verdict{Err: e}
-}
-
-func (x *exchange) unexpected(a engine.Answer, problem string) engine.Verdict {
-	e := x.answered(a, chatdm.KindUnexpectedResponse)
-	e.Err = x.engine.Cause(errors.New(problem))
-	return engine.Verdict{Err: e, Outcome: engine.Unreadable(a.Status)}
-}
-
-// answered is the error that an answer brings, without its code.
-func (x *exchange) answered(a engine.Answer, kind chatdm.Kind) *chatdm.Error {
-	m := &x.reply.meta
+// newError builds the error of a failed call.
+func newError(o engine.Outcome) error {
 	return &chatdm.Error{
-		Service: service, Method: m.Method, Kind: kind,
-		Message:    x.engine.Line(x.reply.text()),
-		StatusCode: m.StatusCode, RequestID: m.RequestID, Attempts: m.Attempts,
-		RetryAfter: engine.RetryAfter(a.Header),
+		Service: service, Method: o.Method, Code: chatdm.Code(o.Code), Kind: chatdm.Kind(o.Kind), Message: o.Message,
+		StatusCode: o.Status, RequestID: o.RequestID, RetryAfter: o.RetryAfter, Attempts: o.Attempts, Err: o.Err,
 	}
-}
-
-// requestID is a proxy's, if anybody's: Rocket.Chat numbers no requests.
-func (x *exchange) requestID(a engine.Answer) string {
-	return x.engine.Scrub(a.Get("X-Request-Id"))
-}
-
-// Fail implements [engine.Exchange].
-func (x *exchange) Fail(f *engine.Failure) error {
-	e := &chatdm.Error{
-		Service: service, Method: x.call.path, Kind: chatdm.Kind(f.Kind),
-		RetryAfter: f.RetryAfter, Attempts: f.Attempts, Err: x.engine.Cause(f.Err),
-	}
-	if f.Answer != nil {
-		e.StatusCode, e.RequestID = f.Answer.Status, x.requestID(*f.Answer)
-	}
-	return e
-}
-
-// Seal implements [engine.Exchange].
-func (x *exchange) Seal(err, cause error) error {
-	e := err.(*chatdm.Error) //nolint:errorlint // it is what Judge and Fail return
-	if e.Err != nil {
-		cause = fmt.Errorf("%w; %w", e.Err, cause)
-	}
-	e.Err = cause
-	return e
 }

@@ -1,7 +1,6 @@
-// Package rocketchat is a client for the life of a direct message on
-// Rocket.Chat, from server version 3.18 to 8: it creates, opens, closes and
-// deletes it. It shares the errors and the options of package chatdm, so that
-// one errors.Is serves both platforms.
+// Package rocketchat provides a client that creates, opens, closes, and deletes
+// direct messages on Rocket.Chat 3.18 to 8. It uses the errors and options of
+// package chatdm, so the same errors.Is check works for both platforms.
 //
 //	creds, err := rocketchat.Login(ctx, "https://chat.example.org", user, password)
 //	client, err := rocketchat.NewClient("https://chat.example.org", creds)
@@ -10,22 +9,20 @@
 //
 // # Errors
 //
-// Servers of different versions say the same thing with different statuses and
-// bodies; the sentinels of this package stand for what they mean. A code comes
-// from errorType, else from the [code] at the end of the text, else from the
-// texts and statuses that are known. Free text (a failure of the database is
-// an HTTP 400 there) is kept in Message, with [chatdm.KindUnknown].
+// Different server versions report the same error with different statuses and bodies.
+// The sentinels of this package hide the differences. An error's code comes from
+// its errorType, brackets at the end of its text, or a known text or status. An error
+// without a code has [chatdm.KindUnknown], and its Message is the server's text.
+// For example, servers report a database failure as a 400 without a code.
 //
-// # Limits
+// # Rate limits and retries
 //
-// Rocket.Chat counts the calls of an endpoint by IP address, 10 a minute by
-// default, so that everybody behind one address shares them. It answers 429
-// without Retry-After; the wait comes from X-RateLimit-Reset, measured on the
-// server's own clock, else from the text.
+// By default, Rocket.Chat allows 10 calls per minute for each endpoint and IP
+// address, so all clients behind one address share the limit. A 429 has no
+// Retry-After header. The client computes the wait from X-RateLimit-Reset and the
+// server's clock, or reads it from the error text.
 //
-// # Retries
-//
-// As for package chatdm. [IMService.Create], Open and Close are repeated when
-// an answer is lost; [IMService.Delete], [Login] and [Client.Call] are not, and
-// then fail with [chatdm.ErrEffectUnknown].
+// The retry rules are those of package chatdm. [IMService.Create],
+// [IMService.Open], and [IMService.Close] are idempotent. [IMService.Delete],
+// [Login], [Resume], and [Client.Call] are not.
 package rocketchat

@@ -1,33 +1,34 @@
 package rocketchat
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/chatdm/chatdm"
 )
 
-// Rocket.Chat's codes, as sentinels for errors.Is. Each has its kind and its
-// meaning in the catalogue of package chatdm. Codes that are not here stay
-// usable: errors.Is(err, chatdm.Code("error-brand-new")).
+// The codes of Rocket.Chat. They are sentinels for [errors.Is], and the text of a
+// [chatdm.Error] says what its code means. A code without a constant works the
+// same way: errors.Is(err, chatdm.Code("error-brand-new")).
 const (
-	// ErrUnauthorized is every form of "You must be logged in", a Login that was
-	// refused, and a user who has not chosen a username yet.
+	// ErrUnauthorized is returned when the server does not accept the credentials:
+	// a 401, or a rejected login.
 	ErrUnauthorized chatdm.Code = "error-unauthorized"
-	// ErrForbidden is a 403 without a code: "unauthorized" or "forbidden". From
-	// version 4.8 on, im.open and im.close say so of a room that the caller is no
-	// member of, and im.open of one that does not exist; before it, im.delete says
-	// so of any room where the permission view-room-administration is missing.
+	// ErrForbidden is returned for a 403 without another code, and for the error type
+	// error-forbidden. From im.open and im.close (since version 4.8), it means
+	// that this room does not exist or the caller is not a member of it. Before 4.8,
+	// im.delete responded this way if the caller lacked view-room-administration.
 	ErrForbidden chatdm.Code = "forbidden"
-	// ErrInvalidParams is a body that the server's schema refuses; some 7.x
-	// servers spell it error-invalid-params, which comes back as this one too.
+	// ErrInvalidParams is returned when the body violates the server's schema. Some
+	// 7.x servers send error-invalid-params instead, which the client converts.
 	ErrInvalidParams chatdm.Code = "invalid-params"
-	// ErrInvalidChannel is an unknown room or user, or a room that is no direct
-	// message.
+	// ErrInvalidChannel is returned when the room or user does not exist, or the
+	// room is not a direct message.
 	ErrInvalidChannel chatdm.Code = "invalid-channel"
 
+	ErrNotAuthorized                chatdm.Code = "error-not-authorized"
 	ErrNotAllowed                   chatdm.Code = "error-not-allowed"
 	ErrInvalidUser                  chatdm.Code = "error-invalid-user"
 	ErrInvalidRoom                  chatdm.Code = "error-invalid-room"
@@ -47,81 +48,77 @@ const (
 	ErrTOTPUserNotFound             chatdm.Code = "totp-user-not-found"
 )
 
-// report is what an answer says of a failure. Any of its members may be absent
-// or of another type: an error can be the number 403.
+// report has the fields of a response that describe a failure.
 type report struct {
-	Error     json.RawMessage `json:"error"`
-	ErrorType json.RawMessage `json:"errorType"`
-	Message   json.RawMessage `json:"message"`
+	Error     scalar `json:"error"`
+	ErrorType scalar `json:"errorType"`
+	Message   scalar `json:"message"`
 }
 
-// text is the server's own text.
-func (r *report) text() string {
-	if text := scalar(r.Message); text != "" {
-		return text
+// scalar is a JSON string or number as text: error can be the number 403. It is
+// empty for anything else.
+type scalar string
+
+func (s *scalar) UnmarshalJSON(data []byte) error {
+	if data[0] == '"' {
+		return json.Unmarshal(data, (*string)(s))
 	}
-	return scalar(r.Error)
+	if data[0] == '-' || '0' <= data[0] && data[0] <= '9' {
+		*s = scalar(data)
+	}
+	return nil
 }
 
-// scalar is a JSON string or number as text, and empty for anything else.
-func scalar(raw json.RawMessage) string {
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		return text
+// text returns the server's text.
+func (r *report) text() string { return string(cmp.Or(r.Message, r.Error)) }
+
+// trailingCode returns the code that Meteor appends to a text, or "":
+// "Not allowed [error-not-allowed]".
+func trailingCode(text scalar) chatdm.Code {
+	text = scalar(strings.TrimRight(string(text), " \t\r\n"))
+	open := strings.LastIndexByte(string(text), '[')
+	if open < 0 || !strings.HasSuffix(string(text), "]") || strings.IndexByte(string(text[open:]), ']') != len(text)-open-1 {
+		return ""
 	}
-	var number json.Number
-	if json.Unmarshal(raw, &number) == nil {
-		return number.String()
-	}
-	return ""
+	return chatdm.Code(text[open+1 : len(text)-1])
 }
 
-// trailingCode is how Meteor puts a code into a text: "Not allowed [error-not-allowed]".
-var trailingCode = regexp.MustCompile(`\[([^\[\]]+)\]\s*$`)
-
-// spellings are other names of a sentinel.
-var spellings = map[chatdm.Code]chatdm.Code{
+// aliases maps what some servers send instead of a sentinel's code to that code.
+var aliases = map[chatdm.Code]chatdm.Code{
 	"error-invalid-params": ErrInvalidParams,
-	// im.close of a room that the caller has no subscription to, from 6.4 on;
-	// older servers have a code for it.
+	"error-forbidden":      ErrForbidden,
+	// im.close sends this since 6.4 if the caller has no subscription to the room.
+	// Older servers send the code.
 	"The user is not subscribed to the room": ErrRoomNotFound,
 }
 
-// code is what an answer that is no success says, "" where it does not.
-func (r *report) code(status int) chatdm.Code {
-	said := chatdm.Code(scalar(r.ErrorType))
-	text := scalar(r.Error)
-	if said == "" {
-		for _, text := range []string{text, scalar(r.Message)} {
-			if m := trailingCode.FindStringSubmatch(text); m != nil {
-				said = chatdm.Code(m[1])
-				break
-			}
-		}
+// code returns the code of a failed call's response, or "". Servers also use
+// error-unauthorized when they accept the credentials but deny permission.
+func (r *report) code(status int, login bool) chatdm.Code {
+	code, text := chatdm.Code(r.ErrorType), chatdm.Code(r.Error)
+	if code == "" {
+		code = cmp.Or(trailingCode(r.Error), trailingCode(r.Message))
 	}
-	if said == "" && (known(chatdm.Code(text)) || spellings[chatdm.Code(text)] != "") {
-		said = chatdm.Code(text) // a text that is a code, or stands for one
+	if code == "" && (isKnownCode(text) || aliases[text] != "") {
+		code = text // the text is a code, or replaces one
 	}
-	if sentinel, ok := spellings[said]; ok {
-		said = sentinel
+	if sentinel, ok := aliases[code]; ok {
+		code = sentinel
 	}
-	if said != "" {
-		return said
-	}
-	switch status {
-	case http.StatusUnauthorized:
+	switch {
+	case status == http.StatusUnauthorized && code == "":
 		return ErrUnauthorized
-	case http.StatusForbidden:
+	case status == http.StatusForbidden && code == "", status != http.StatusUnauthorized && code == ErrUnauthorized && !login:
 		return ErrForbidden
 	}
-	return ""
+	return code
 }
 
-func known(code chatdm.Code) bool { return code.Kind() != chatdm.KindUnknown }
+func isKnownCode(code chatdm.Code) bool { return code.Kind() != chatdm.KindUnknown }
 
-// alreadyClosed tells of the 400 that im.close answers to a second call, in the
-// wording of all versions.
-func (r *report) alreadyClosed() bool {
-	text := scalar(r.Error)
+// saysAlreadyClosed reports whether the text says that the room is already closed.
+// The wording depends on the server version.
+func (r *report) saysAlreadyClosed() bool {
+	text := string(r.Error)
 	return strings.HasPrefix(text, "The direct message room,") && strings.Contains(text, "already closed")
 }

@@ -2,6 +2,7 @@ package rocketchat_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,7 +28,7 @@ func newExample(opts ...chatdm.Option) (*chatdmtest.RocketChat, *rocketchat.Clie
 }
 
 func Example() {
-	server := chatdmtest.NewRocketChat() // in place of https://chat.example.org
+	server := chatdmtest.NewRocketChat() // instead of https://chat.example.org
 	defer server.Close()
 	ctx := context.Background()
 
@@ -64,7 +65,7 @@ func ExampleNewClient() {
 	client, err := rocketchat.NewClient("https://chat.example.org/api/v1/", creds)
 	fmt.Println(client, err)
 	// Output:
-	// rocketchat NewClient: invalid_request: AuthToken: holds white space, a control character or a character outside ASCII
+	// rocketchat NewClient: invalid_request: AuthToken: must contain only printable ASCII characters and no spaces
 	// rocketchat.Client(https://chat.example.org) <nil>
 }
 
@@ -246,4 +247,39 @@ func ExampleCredentials_LogValue() {
 	logger.Info("logged in", "creds", rocketchat.Credentials{UserID: "u1", AuthToken: "secret"})
 	// Output:
 	// level=INFO msg="logged in" creds="rocketchat.Credentials(user \"u1\", token [redacted])"
+}
+
+func ExampleCredentials_MarshalJSON() {
+	_, err := json.Marshal(rocketchat.Credentials{UserID: "u1", AuthToken: "secret"})
+	fmt.Println(err != nil)
+	// Output:
+	// true
+}
+
+func ExampleCredentials_UnmarshalJSON() {
+	var creds rocketchat.Credentials
+	err := json.Unmarshal([]byte(`{"userId":"u1","authToken":"secret"}`), &creds)
+	fmt.Println(err != nil)
+	// Output:
+	// true
+}
+
+func ExampleCredentials_MarshalBinary() {
+	data, err := rocketchat.Credentials{UserID: "u1", AuthToken: "secret"}.MarshalBinary()
+	fmt.Println(len(data) > 0, err) // store data where only you can read it
+	// Output:
+	// true <nil>
+}
+
+func ExampleCredentials_UnmarshalBinary() {
+	data, err := rocketchat.Credentials{UserID: "u1", AuthToken: "secret"}.MarshalBinary()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var creds rocketchat.Credentials
+	err = creds.UnmarshalBinary(data)
+	fmt.Println(creds.UserID, err)
+	// Output:
+	// u1 <nil>
 }

@@ -1,6 +1,7 @@
 package rocketchat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -8,231 +9,190 @@ import (
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/internal/engine"
+	"github.com/chatdm/chatdm/internal/input"
 )
 
-const (
-	createPath = "im.create"
-	openPath   = "im.open"
-	closePath  = "im.close"
-	deletePath = "im.delete"
-)
-
-// IMService has the endpoints for the life of a direct message, with one person
-// or with several.
+// IMService provides the im.* endpoints for direct messages with one or more
+// people.
 type IMService struct{ client *Client }
 
 // Room is a direct message.
 type Room struct {
-	// ID names the room to Open, Close, and Delete by [RoomID].
-	ID string
-	// Type is "d", for a direct message.
-	Type string
-	// Usernames are the members, the caller among them.
-	Usernames []string
+	ID        string   // pass it to Open and Close, or as a [RoomID] to Delete
+	Type      string   // "d" for a direct message
+	Usernames []string // the members, including the caller
 }
 
-// IMCreateParams are the arguments of [IMService.Create].
+// IMCreateParams holds the arguments of [IMService.Create].
 type IMCreateParams struct {
-	// Usernames are the people to create a direct message with, without the
-	// caller; at least one. Servers allow eight members, the caller among them,
-	// unless they are set up otherwise.
-	Usernames []string
-	// ExcludeSelf leaves the caller out of the room.
-	ExcludeSelf bool
+	// Usernames lists the other members. At least one is required. By default, a server
+	// allows at most eight members, including the caller.
+	Usernames   []string
+	ExcludeSelf bool // do not add the caller to the room
 }
 
 // CreateResult is the result of creating a direct message.
 type CreateResult struct {
-	// Room is what was created, or was there before: the server does not say
-	// which.
+	// Room is the direct message. The server does not say whether it is new.
 	Room Room
-	// Meta tells of the answer.
 	Meta chatdm.Meta
 }
 
 // OpenResult is the result of opening a direct message. The server does not say
-// whether it was open before.
-type OpenResult struct {
-	// Meta tells of the answer.
-	Meta chatdm.Meta
-}
+// whether it was already open.
+type OpenResult struct{ Meta chatdm.Meta }
 
 // CloseResult is the result of closing a direct message.
 type CloseResult struct {
-	// NoOp says that nothing happened, AlreadyClosed that this is because the
-	// direct message was closed.
+	// NoOp reports whether nothing changed, and AlreadyClosed whether that is
+	// because the direct message was already closed.
 	NoOp, AlreadyClosed bool
-	// Meta tells of the answer. A room that was closed is answered with status
-	// 400, which is no error here.
-	Meta chatdm.Meta
+	Meta                chatdm.Meta // its StatusCode is 400 if the room was already closed
 }
 
 // DeleteResult is the result of deleting a direct message.
 type DeleteResult struct {
-	// Success is what the server says, and true.
-	Success bool
-	// Meta tells of the answer.
-	Meta chatdm.Meta
+	Success bool // always true
+	Meta    chatdm.Meta
 }
 
-// Create creates a direct message with one or more people, or finds the one
-// that there is. It is safe to repeat, and is repeated when an answer is lost.
-// The user needs the permission create-d.
+// Create creates a direct message with one or more people, or returns the
+// existing one. The call is idempotent. The caller needs the permission create-d.
 //
-// Errors to expect are [ErrInvalidUser] for a username that does not exist,
-// [ErrNotAllowed], [ErrDirectMessageMaxUserExceeded] and [ErrAppPrevented].
+// Typical errors are [ErrInvalidUser] if a username does not exist,
+// [ErrNotAllowed], [ErrDirectMessageMaxUserExceeded], and [ErrAppPrevented].
 //
 // Documented at https://developer.rocket.chat/apidocs/create-direct-message-1.
 func (s *IMService) Create(ctx context.Context, params IMCreateParams) (*CreateResult, error) {
-	r, err := do(ctx, s.client.engine, call{
-		verb: http.MethodPost, path: createPath, params: createBody(params), invalid: params.validate(), repeatable: true, check: hasRoom,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &CreateResult{Room: Room{ID: r.roomID(), Type: r.Room.Type, Usernames: r.Room.Usernames}, Meta: r.meta}, nil
-}
-
-// Open puts a direct message back into the caller's list of rooms. It is safe
-// to repeat, and is repeated when an answer is lost. The user needs to be a
-// member of the room.
-//
-// Errors to expect are [ErrForbidden], which servers from 4.8 on answer for a
-// room that the caller is no member of and for one that does not exist, and
-// [ErrRoomNotFound] or [ErrInvalidChannel] of older ones.
-//
-// Documented at https://developer.rocket.chat/apidocs/open-dm.
-func (s *IMService) Open(ctx context.Context, roomID string) (*OpenResult, error) {
-	r, err := do(ctx, s.client.engine, roomCall(openPath, roomID))
-	if err != nil {
-		return nil, err
-	}
-	return &OpenResult{Meta: r.meta}, nil
-}
-
-// Close takes a direct message out of the caller's list of rooms; nothing of it
-// is lost. AlreadyClosed says where it was not in the list. It is safe to
-// repeat, and is repeated when an answer is lost. The user needs to be a member
-// of the room.
-//
-// Errors to expect are [ErrForbidden] for a room of others, and
-// [ErrRoomNotFound] or [ErrInvalidChannel] for one that does not exist.
-//
-// Documented at https://developer.rocket.chat/apidocs/close-dm.
-func (s *IMService) Close(ctx context.Context, roomID string) (*CloseResult, error) {
-	r, err := do(ctx, s.client.engine, roomCall(closePath, roomID))
-	if err != nil {
-		return nil, err
-	}
-	return &CloseResult{NoOp: r.closed, AlreadyClosed: r.closed, Meta: r.meta}, nil
-}
-
-// Target names the direct message to delete: a [RoomID] or a [Username].
-type Target interface {
-	// body is the request's, with exactly one key: the server refuses more.
-	body() map[string]string
-	validate() error
-}
-
-// RoomID is a [Target]: the room with this id.
-//
-// The server takes an id that is the id or the name of a user for that user's
-// direct message with the caller.
-type RoomID string
-
-// Username is a [Target]: the direct message between the caller and this user.
-//
-// Where there is none, the server creates it, deletes it and reports success,
-// so that a success does not mean that there was anything to delete; the errors
-// of [IMService.Create] are errors of this, too. Delete by [RoomID] to be told.
-type Username string
-
-func (id RoomID) body() map[string]string     { return map[string]string{"roomId": string(id)} }
-func (name Username) body() map[string]string { return map[string]string{"username": string(name)} }
-func (id RoomID) validate() error             { return engine.CheckID("roomId", string(id)) }
-func (name Username) validate() error         { return engine.CheckID("username", string(name)) }
-
-// Delete deletes a direct message and all its messages, for all its members and
-// for good. The user needs the permission delete-d, which only administrators
-// have unless the server is set up otherwise, and must be a member of the room
-// or have view-room-administration; servers before 4.8 want both permissions.
-//
-// It is the one method that does harm when repeated, or reports a failure where
-// the first try had succeeded. It is therefore sent again only when the first
-// request never reached the server or was refused for its rate. Where an answer
-// was lost the error matches [chatdm.ErrEffectUnknown]: delete the same [RoomID]
-// again yourself to find out, at once or later. A success and [ErrInvalidChannel]
-// both say that it is gone now.
-//
-// Errors to expect are [ErrInvalidChannel] for a room that does not exist or is
-// no direct message, [ErrNotAllowed], [ErrCannotDeleteFederatedRoom],
-// [ErrAppPreventedDeleting], and [chatdm.KindUnsupported] from a server before
-// 3.18.0.
-//
-// Documented at https://developer.rocket.chat/apidocs/delete-dm.
-func (s *IMService) Delete(ctx context.Context, target Target) (*DeleteResult, error) {
-	k := call{verb: http.MethodPost, path: deletePath, check: saysSuccess}
-	if target == nil {
-		k.invalid = errors.New("target: nil")
-	} else {
-		k.params, k.invalid = target.body(), target.validate()
-	}
-	r, err := do(ctx, s.client.engine, k)
-	if err != nil {
-		return nil, err
-	}
-	return &DeleteResult{Success: r.Success, Meta: r.meta}, nil
-}
-
-func roomCall(path, roomID string) call {
-	return call{
-		verb: http.MethodPost, path: path, params: RoomID(roomID).body(), invalid: RoomID(roomID).validate(), repeatable: true,
-		check: saysSuccess,
-	}
-}
-
-// createBody joins several names, as the server wants them.
-func createBody(p IMCreateParams) any {
 	body := struct {
 		Username    string `json:"username,omitempty"`
 		Usernames   string `json:"usernames,omitempty"`
 		ExcludeSelf bool   `json:"excludeSelf,omitempty"`
-	}{ExcludeSelf: p.ExcludeSelf}
-	if names := strings.Join(p.Usernames, ","); len(p.Usernames) == 1 {
+	}{ExcludeSelf: params.ExcludeSelf}
+	if names := strings.Join(params.Usernames, ","); len(params.Usernames) == 1 {
 		body.Username = names
 	} else {
-		body.Usernames = names
+		body.Usernames = names // the server wants one string
 	}
-	return body
+	err := input.CheckIDs("usernames", params.Usernames)
+	if len(params.Usernames) == 0 {
+		err = errors.New("usernames: must not be empty")
+	}
+	resp, err := do(ctx, s.client.engine, request{
+		Request: engine.Request{Method: "im.create", Verb: http.MethodPost, Idempotent: true},
+		params:  body, invalid: err, missingData: func(r *response) bool { return r.roomID() == "" },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &CreateResult{Room: Room{ID: resp.roomID(), Type: resp.Room.Type, Usernames: resp.Room.Usernames}, Meta: resp.meta}, nil
 }
 
-func (p IMCreateParams) validate() error {
-	if len(p.Usernames) == 0 {
-		return errors.New("usernames: empty")
+// Open adds a direct message to the caller's list of rooms. The call is
+// idempotent. The caller needs to be a member of the room.
+//
+// The typical error is [ErrForbidden] if the room does not exist or the caller is
+// not a member of it. Servers before 4.8 return [ErrRoomNotFound] or
+// [ErrInvalidChannel] instead.
+//
+// Documented at https://developer.rocket.chat/apidocs/open-dm.
+func (s *IMService) Open(ctx context.Context, roomID string) (*OpenResult, error) {
+	resp, err := do(ctx, s.client.engine, roomRequest("im.open", roomID))
+	if err != nil {
+		return nil, err
 	}
-	return engine.CheckIDs("usernames", p.Usernames)
+	return &OpenResult{Meta: resp.meta}, nil
 }
 
-// roomID is the room's: documents leave _id out, and old servers rid.
-func (r *reply) roomID() string {
-	if r.Room.RID != "" {
-		return r.Room.RID
+// Close removes a direct message from the caller's list of rooms and keeps its
+// messages. AlreadyClosed reports whether it was already off the list. The call is
+// idempotent. The caller needs to be a member of the room.
+//
+// Typical errors are [ErrForbidden] if the caller is not a member of the room,
+// and [ErrRoomNotFound] or [ErrInvalidChannel] if it does not exist.
+//
+// Documented at https://developer.rocket.chat/apidocs/close-dm.
+func (s *IMService) Close(ctx context.Context, roomID string) (*CloseResult, error) {
+	r := roomRequest("im.close", roomID)
+	r.acceptAlreadyClosed = true
+	resp, err := do(ctx, s.client.engine, r)
+	if err != nil {
+		return nil, err
 	}
-	return r.Room.ID
+	return &CloseResult{NoOp: resp.alreadyClosed, AlreadyClosed: resp.alreadyClosed, Meta: resp.meta}, nil
 }
 
-func hasRoom(r *reply) string {
-	if r.roomID() == "" {
-		return "a success without a room"
+func roomRequest(path, roomID string) request {
+	return request{
+		Request: engine.Request{Method: path, Verb: http.MethodPost, Idempotent: true},
+		params:  RoomID(roomID).body(), invalid: RoomID(roomID).check(),
 	}
-	return saysSuccess(r)
 }
 
-// saysSuccess refuses the other form of a success, which login and logout have
-// and no im.* endpoint.
-func saysSuccess(r *reply) string {
-	if !r.Success {
-		return "a status without success: true"
-	}
-	return ""
+// Target identifies the direct message to delete. It is either a [RoomID] or a
+// [Username].
+type Target interface {
+	body() targetBody
+	check() error
 }
+
+// RoomID is a [Target]: the direct message with this room ID.
+//
+// If the value is a user's ID or username instead, the server deletes the direct
+// message between the caller and that user.
+type RoomID string
+
+// Username is a [Target]: the direct message between the caller and the user with
+// this username.
+//
+// If there is none, the server creates one, deletes it, and reports success.
+// Therefore Delete can also return the errors of [IMService.Create]. Use a
+// [RoomID] to find out whether there was anything to delete.
+type Username string
+
+// targetBody has exactly one field set, because the server rejects a body with both.
+type targetBody struct {
+	RoomID   string `json:"roomId,omitempty"`
+	Username string `json:"username,omitempty"`
+}
+
+func (id RoomID) body() targetBody     { return targetBody{RoomID: string(id)} }
+func (name Username) body() targetBody { return targetBody{Username: string(name)} }
+func (id RoomID) check() error         { return input.CheckID("roomId", string(id)) }
+func (name Username) check() error     { return input.CheckID("username", string(name)) }
+
+// Delete permanently deletes a direct message and its messages for all members.
+// The caller needs the permission delete-d. By default, only administrators have
+// it. The caller must also be a member of the room or have the permission
+// view-room-administration; servers before 4.8 always require the latter.
+//
+// The call is not idempotent: after a success, a repeated call would fail. The
+// client retries it only if it never reached the server or was rejected because
+// of a rate limit. If the response is lost, the error matches
+// [chatdm.ErrEffectUnknown]. To make sure that the room is gone, delete the same
+// [RoomID] again: the room no longer exists if that call succeeds or returns
+// [ErrInvalidChannel].
+//
+// Typical errors are [ErrInvalidChannel] if the room does not exist or is not a
+// direct message, [ErrNotAllowed], [ErrCannotDeleteFederatedRoom],
+// [ErrAppPreventedDeleting], and [chatdm.KindUnsupported] from a server older than
+// 3.18.0.
+//
+// Documented at https://developer.rocket.chat/apidocs/delete-dm.
+func (s *IMService) Delete(ctx context.Context, target Target) (*DeleteResult, error) {
+	r := request{Request: engine.Request{Method: "im.delete", Verb: http.MethodPost}}
+	if target == nil {
+		r.invalid = errors.New("target: must not be nil")
+	} else {
+		r.params, r.invalid = target.body(), target.check()
+	}
+	resp, err := do(ctx, s.client.engine, r)
+	if err != nil {
+		return nil, err
+	}
+	return &DeleteResult{Success: resp.Success, Meta: resp.meta}, nil
+}
+
+// roomID returns the room's ID. The documented responses lack _id, and the
+// responses of old servers lack rid.
+func (r *response) roomID() string { return cmp.Or(r.Room.RID, r.Room.ID) }

@@ -1,7 +1,9 @@
 package rocketchat
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,99 +12,122 @@ import (
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/internal/engine"
+	"github.com/chatdm/chatdm/internal/input"
 )
 
-// Credentials are what a client proves its user with: of [Login], or a personal
-// access token. No verb of fmt and no line of slog shows the token; JSON does,
-// for callers who store it.
+// Credentials identify and authenticate a user. They come from [Login], or contain
+// a personal access token. Packages fmt and log/slog print them without the token,
+// and encoding/json returns an error. To store them, use MarshalBinary.
 type Credentials struct {
-	// UserID is the id of the user, not the username.
-	UserID string `json:"userId"`
-	// AuthToken is secret. One of Login ends after 90 days, unless the server
-	// says otherwise; a personal access token does not end.
-	AuthToken string `json:"authToken"`
+	UserID    string // the user's ID, not the username
+	AuthToken string // a token from Login expires after 90 days by default; a personal access token does not expire
 }
 
-// String names the user and not the token.
+// String returns the user ID but not the token.
 func (c Credentials) String() string {
 	return fmt.Sprintf("rocketchat.Credentials(user %q, token [redacted])", c.UserID)
 }
 
-// GoString is the same as String.
+// GoString returns the same text as String.
 func (c Credentials) GoString() string { return c.String() }
 
-// Format writes String whatever the verb: without it %d would show the fields.
+// Format writes the same text as String for every verb.
 func (c Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
 
-// LogValue keeps the token out of slog's lines.
+// LogValue returns the same text as String.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// WithTOTP gives [Login] the code of a second factor, for a user who has one:
-// six digits from an app, or from an e-mail. [NewClient] refuses it.
+var errNoJSON = errors.New("rocketchat.Credentials: cannot be encoded as JSON because they contain a secret; use MarshalBinary and UnmarshalBinary")
+
+// MarshalJSON always returns an error, because loggers marshal nested values.
+// Use MarshalBinary instead.
+func (c Credentials) MarshalJSON() ([]byte, error) { return nil, errNoJSON }
+
+// UnmarshalJSON always returns an error. Use UnmarshalBinary instead.
+func (c *Credentials) UnmarshalJSON([]byte) error { return errNoJSON }
+
+// storedCredentials is what MarshalBinary encodes as JSON. Its fields are []byte
+// because a JSON string cannot contain invalid UTF-8.
+type storedCredentials struct{ UserID, AuthToken []byte }
+
+// MarshalBinary implements [encoding.BinaryMarshaler]. The result contains the
+// token and is not encrypted.
+func (c Credentials) MarshalBinary() ([]byte, error) {
+	return json.Marshal(storedCredentials{[]byte(c.UserID), []byte(c.AuthToken)})
+}
+
+// UnmarshalBinary implements [encoding.BinaryUnmarshaler]. It accepts only what
+// MarshalBinary returned. The error does not show the data.
+func (c *Credentials) UnmarshalBinary(data []byte) error {
+	var stored storedCredentials
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if dec.Decode(&stored) != nil || dec.InputOffset() != int64(len(data)) || stored.UserID == nil || stored.AuthToken == nil {
+		return errors.New("rocketchat.Credentials: the data is not from MarshalBinary")
+	}
+	*c = Credentials{string(stored.UserID), string(stored.AuthToken)}
+	return nil
+}
+
+// WithTOTP passes a two-factor code, six digits from an app or an email, to
+// [Login]. [NewClient] rejects this option.
 func WithTOTP(code string) chatdm.Option {
 	return func(c *engine.Config) { c.TOTP = code }
 }
 
 const loginPath = "login"
 
-// Login asks a server for credentials of a user, who is named by username or
-// by e-mail address. The URL and the options are those of [NewClient].
+// Login logs in with a password and returns credentials. The user is a username or
+// an email address. The URL and the options are those of [NewClient] plus
+// [WithTOTP]. The error of a failed login shows no part of the response.
 //
-// A wrong user or password is [ErrUnauthorized]. A user with a second factor
-// gets [ErrTOTPRequired] until the call has [WithTOTP], and [ErrTOTPInvalid]
-// for a wrong code. It is not repeated when the answer is lost.
+// The error is [ErrUnauthorized] if the user or the password is wrong,
+// [ErrTOTPRequired] if the account requires [WithTOTP], and [ErrTOTPInvalid] if
+// the two-factor code is wrong. The call is not idempotent, but you may repeat it.
 //
 // Documented at https://developer.rocket.chat/apidocs/login-with-username-and-password.
 func Login(ctx context.Context, serverURL, user, password string, opts ...chatdm.Option) (Credentials, error) {
 	var err error
 	switch {
 	case user == "":
-		err = errors.New("user: empty")
+		err = errors.New("user: must not be empty")
 	case password == "":
-		err = errors.New("password: empty")
+		err = errors.New("password: must not be empty")
 	}
 	return login(ctx, serverURL, loginParams{User: user, Password: password}, err, opts)
 }
 
-// Resume asks a server for credentials with the token of an earlier [Login]
-// that has not ended. A token that has is [ErrUnauthorized]. It is not repeated
-// when the answer is lost.
+// Resume logs in with the token of an earlier [Login] and returns credentials. If the
+// token has expired, the error is [ErrUnauthorized]. The call is not idempotent.
 //
 // Documented at https://developer.rocket.chat/apidocs/login-with-username-and-password.
 func Resume(ctx context.Context, serverURL, authToken string, opts ...chatdm.Option) (Credentials, error) {
-	return login(ctx, serverURL, loginParams{Resume: authToken}, engine.CheckCredential("authToken", authToken), opts)
+	return login(ctx, serverURL, loginParams{Resume: authToken}, input.CheckCredential("authToken", authToken), opts)
 }
 
 type loginParams struct {
-	User     string `json:"user,omitempty"` // the server tells an address by its @
+	User     string `json:"user,omitempty"` // the server recognizes an email address by its @
 	Password string `json:"password,omitempty"`
 	Code     string `json:"code,omitempty"`
 	Resume   string `json:"resume,omitempty"`
 }
 
 func login(ctx context.Context, serverURL string, params loginParams, invalid error, opts []chatdm.Option) (Credentials, error) {
-	refuse := func(err error) (Credentials, error) {
-		return Credentials{}, &chatdm.Error{Service: service, Method: loginPath, Kind: chatdm.KindInvalidRequest, Err: err}
+	cfg := engine.NewConfig("", opts)
+	params.Code = cfg.TOTP
+	var e *engine.Engine
+	if invalid == nil {
+		e, invalid = newEngine(serverURL, cfg, map[string]string{}, params.Password, params.Resume, cfg.TOTP)
 	}
 	if invalid != nil {
-		return refuse(invalid)
+		return Credentials{}, &chatdm.Error{Service: service, Method: loginPath, Kind: chatdm.KindInvalidRequest, Err: invalid}
 	}
-	e, cfg, err := newEngine(serverURL, Credentials{}, opts, params.Password, params.Resume)
-	if err != nil {
-		return refuse(err)
-	}
-	params.Code = cfg.TOTP
-	r, err := do(ctx, e, call{verb: http.MethodPost, path: loginPath, params: params, check: hasCredentials})
+	resp, err := do(ctx, e, request{
+		Request: engine.Request{Method: loginPath, Verb: http.MethodPost, Confidential: true},
+		params:  params, missingData: func(r *response) bool { return r.Data.UserID == "" || r.Data.AuthToken == "" },
+	})
 	if err != nil {
 		return Credentials{}, err
 	}
-	return r.Data, nil
-}
-
-// hasCredentials shows nothing of the answer: it may hold a token.
-func hasCredentials(r *reply) string {
-	if r.Data.UserID == "" || r.Data.AuthToken == "" {
-		return "a success without credentials"
-	}
-	return ""
+	return Credentials(resp.Data), nil
 }

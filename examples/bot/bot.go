@@ -26,11 +26,11 @@ import (
 const (
 	maxBody  = 64 << 10 // a command has about one kilobyte
 	maxUsers = 8        // of a group message, besides the bot
-	// maxSeen must exceed the commands that arrive while a signature is valid: five
-	// minutes, or ten if the clocks differ.
+	// maxSeen must exceed the number of commands that arrive while a signature is
+	// valid: five minutes, or ten if the clocks differ.
 	maxSeen = 10_000
-	// The bot tries to post an outcome for postTimeout. Slack accepts five posts in
-	// 30 minutes.
+	// The bot tries to post an outcome for at most postTimeout. Slack accepts five
+	// posts to a response_url within 30 minutes.
 	postTimeout  = 10 * time.Second
 	postAttempts = 3
 
@@ -64,7 +64,7 @@ type bot struct {
 	mu       sync.Mutex
 	stopping bool
 	seen     map[string]bool // the trigger IDs of accepted commands
-	order    []string        // the same IDs in a ring buffer, to forget the oldest
+	order    []string        // the same IDs in a ring buffer, to find the oldest
 	count    int             // of accepted commands since the start
 }
 
@@ -104,8 +104,9 @@ func (b *bot) handler() http.Handler {
 	return mux
 }
 
-// serveCommand never waits for a call, because Slack expects a response within
-// three seconds. Only the user who typed the command sees the text.
+// serveCommand responds to a slash command. It never waits for a call, because Slack
+// expects a response within three seconds. Only the user who typed the command sees
+// the response.
 func (b *bot) serveCommand(w http.ResponseWriter, r *http.Request) {
 	c, status, err := b.read(w, r)
 	if err != nil {
@@ -321,7 +322,7 @@ func explain(err error, closing bool) (text string, level slog.Level) {
 		if closing {
 			return "I can close only direct messages and group messages that I am in.", slog.LevelWarn
 		}
-		return "I cannot message everyone whom you named: an account may be unknown, deactivated, hidden from me, or a bot.", slog.LevelWarn
+		return "I cannot message everyone you named: an account may be unknown, deactivated, hidden from me, or a bot.", slog.LevelWarn
 	case errors.Is(err, chatdm.KindRateLimited): // try again later
 		wait := time.Minute // if Slack did not say
 		if e, ok := errors.AsType[*chatdm.Error](err); ok && e.RetryAfter > 0 {

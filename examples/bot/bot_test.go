@@ -228,7 +228,7 @@ var everybody = []string{chatdmtest.Alice, chatdmtest.Bob, chatdmtest.Carol, cha
 
 // The responses for targets that the bot cannot reach.
 const (
-	cannot = "I cannot message everyone whom you named: an account may be unknown, deactivated, hidden from me, or a bot."
+	cannot = "I cannot message everyone you named: an account may be unknown, deactivated, hidden from me, or a bot."
 	only   = "I can close only direct messages and group messages that I am in."
 )
 

@@ -24,8 +24,8 @@ import (
 	"github.com/chatdm/chatdm/examples/internal/show"
 )
 
-// workspace plays Slack's part in slash commands: it signs them, and receives the
-// outcomes posted to their response URLs.
+// workspace simulates Slack's side of slash commands: it signs the commands, and
+// receives the outcomes that the bot posts to their response URLs.
 type workspace struct {
 	bot, secret string
 	hooks       *httptest.Server

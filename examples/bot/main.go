@@ -32,11 +32,11 @@
 //
 // Keep the order of the steps: verify the request, remember its trigger_id when you
 // queue it (so that a second delivery does nothing), respond, run the command, and
-// post the outcome to the response_url. Keep the function explain, the only one
-// that interprets errors. Keep the tests, which need no Slack.
+// post the outcome to the response_url. Keep the function explain, which is the only
+// one that interprets errors. Keep the tests, which need no real Slack.
 //
-// The queue and the trigger IDs are in memory. Store them elsewhere if the bot has
-// several processes, or must not forget commands in a restart.
+// The queue and the trigger IDs are in memory. Store them elsewhere if the bot runs
+// in several processes, or if a restart must not lose commands.
 package main
 
 import (
@@ -85,13 +85,13 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 		fmt.Fprint(stdout, usage)
 		return nil
 	case err != nil:
-		return fmt.Errorf("%w; -help says more", err)
+		return fmt.Errorf("%w; -help shows the usage", err)
 	case flags.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q; -help says more", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q; -help shows the usage", flags.Arg(0))
 	case token == "" && secret == "" && flags.NFlag() == 0:
 		return demo(ctx, stdout, stderr)
 	case token == "":
-		return errors.New("SLACK_TOKEN is not set; without any configuration, the demo runs")
+		return errors.New("SLACK_TOKEN is not set; to run the demo, omit all configuration")
 	case secret == "":
 		return errors.New("SLACK_TOKEN is set, but SLACK_SIGNING_SECRET is not")
 	}
@@ -128,7 +128,7 @@ func (b *bot) serve(ctx context.Context, listener net.Listener) error {
 		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if server.Shutdown(shutdown) != nil {
-			server.Close() // a client is slow to send or to read
+			server.Close() // a client sends or reads too slowly
 		}
 	}
 	b.finish()

@@ -10,8 +10,8 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// metrics are the Prometheus metrics of the bot. Every label has few values:
-// methods, outcomes, and kinds of errors. None is chosen by a user or a server.
+// metrics holds the Prometheus metrics of the bot. Every label has few values:
+// methods, outcomes, and kinds of errors. Users and servers cannot add values.
 type metrics struct {
 	*prometheus.Registry
 	commands, replies, calls, requests *prometheus.CounterVec

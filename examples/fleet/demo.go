@@ -113,7 +113,7 @@ func (p *program) demo(ctx context.Context) error {
 		return err
 	}
 	say("The other workers have finished. The tasks of the killed one remain: %s.", strings.Join(orphans, ", "))
-	say("asynq recovers them a minute or two after the last sign of life.")
+	say("asynq recovers them a minute or two after the kill, when their leases have expired.")
 	if !p.wait {
 		say("To save time, the demo makes their leases expire (-wait waits instead).")
 		if err := age(ctx, rdb, demoName, orphans); err != nil {

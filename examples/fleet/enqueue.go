@@ -24,8 +24,8 @@ type closeTask struct {
 
 // taskTimeout limits a delivery, which mostly waits for a slot of the rate limit: at
 // 20 calls per minute, the last of 50 machines with two tasks each waits five
-// minutes. A long timeout does no harm: a call has its own timeout, and asynq
-// recovers the tasks of a killed worker when its leases expire.
+// minutes. A long timeout is safe: a call has its own timeout, and asynq recovers the
+// tasks of a killed worker when its leases expire.
 const taskTimeout = 10 * time.Minute
 
 // enqueue adds a task for each ID. If it is interrupted, run it again.

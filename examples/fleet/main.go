@@ -6,19 +6,19 @@
 //
 //   - Delivery: asynq delivers a task at least once. It delivers a task again if it
 //     failed, or a minute or two after its worker was killed. A conversation may
-//     thus be closed twice, which is safe: the second call succeeds and reports
-//     AlreadyClosed. So a task needs no lock and no check before the call.
+//     therefore be closed twice, which is safe: the second call succeeds and reports
+//     AlreadyClosed. A task needs no lock, and no check before the call.
 //   - Rate limit: Slack counts the calls of all machines together. All workers
 //     share one limiter in Redis, and if one of them gets a 429, they all pause.
 //   - Retries: a delivery makes one attempt, and asynq does the retries. A task that
-//     cannot succeed is archived (a dead letter) at once. A temporary failure is
+//     cannot succeed is archived immediately (a dead letter). A temporary failure is
 //     retried with asynq's backoff, 25 times in three weeks. A 429 postpones the
-//     task for as long as Slack says, and does not count as a retry.
-//   - Credentials: a worker stops if its token is rejected, so that it does not try
-//     every task in vain. The token is never stored in Redis.
+//     task for as long as Slack requests, and does not count as a retry.
+//   - Credentials: a worker stops if Slack rejects its token. Otherwise, it would
+//     fail every task. The token is never stored in Redis.
 //
-// The tasks are as durable as Redis: let it write to disk (appendonly yes) and
-// never evict (maxmemory-policy noeviction).
+// The tasks are only as durable as Redis. Configure Redis to write to disk
+// (appendonly yes) and never evict keys (maxmemory-policy noeviction).
 //
 // Without a command, fleet runs a demo with its own Redis and a fake Slack, and
 // kills a worker in the middle of a call.
@@ -64,7 +64,7 @@ its data, enqueue the list again: closing a closed conversation is safe.
 `
 
 func main() {
-	logging.Disable() // the Redis client returns its errors too
+	logging.Disable() // the Redis client also returns the errors that it logs
 	p := &program{env: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }

@@ -30,7 +30,7 @@ const (
 	alreadyClosed = "already closed"
 	// The conversation was closed already, and an earlier delivery that failed may
 	// have closed it. A delivery that a stopping worker returned to the queue does not
-	// count as failed, so "already closed" may hide a close by the fleet.
+	// count as failed, so the fleet may also have closed an "already closed" one.
 	closedEarlier = "closed by an earlier attempt"
 )
 
@@ -40,11 +40,11 @@ type result struct {
 	Worker  string `json:"worker"`
 }
 
-// errCredential stops a worker.
+// errCredential is the reason why a worker stops if its credential is rejected.
 var errCredential = errors.New("the credential was rejected")
 
-// maxDenied is how many calls in a row may be denied a permission. A permission may
-// concern only one conversation; if all calls are denied, the worker stops.
+// maxDenied is after how many calls in a row that fail with KindPermissionDenied a
+// worker stops. A single failure may concern only one conversation.
 const maxDenied = 5
 
 // worker processes tasks.
@@ -165,8 +165,8 @@ func hold(ctx context.Context, d time.Duration) {
 	}
 }
 
-// credentialRejected reports whether err concerns the token of the worker and
-// perhaps not the task.
+// credentialRejected reports whether the cause of err may be the worker's token
+// rather than the task.
 func credentialRejected(err error) bool {
 	return errors.Is(err, chatdm.KindUnauthenticated) || errors.Is(err, chatdm.KindPermissionDenied)
 }
@@ -182,8 +182,8 @@ func isFailure(err error) bool {
 func retryDelay(n int, err error, t *asynq.Task) time.Duration {
 	switch {
 	case credentialRejected(err):
-		// Another worker may have a better token. If the problem is this conversation,
-		// the other tasks come first.
+		// Another worker may have a valid token. If the cause is this conversation, the
+		// delay lets other tasks run first.
 		return time.Minute
 	case errors.Is(err, chatdm.KindRateLimited):
 		return rateDelay(err)

@@ -1,11 +1,11 @@
-// Lifecycle takes a direct message through its life. It opens one, opens it again,
-// lists it, closes it, and closes it again. Then it shows an error, a retired
-// method, and a rate limit. For each step, it prints the requests, the responses,
-// and the result of the call.
+// Lifecycle takes a direct message through its life cycle. It opens a direct message,
+// opens it again, lists it, closes it, and closes it again. Then it shows an error, a
+// retired method, and a rate limit. For each step, it prints the requests, the
+// responses, and the result of the call.
 //
 // Without configuration, it runs on a fake Slack. With SLACK_TOKEN and SLACK_USER
-// (the ID of a person), it runs only the harmless steps on slack.com, and leaves the
-// direct message as it was. SLACK_API_URL replaces https://slack.com/api.
+// (the ID of a person), it runs on slack.com. There, it runs only the safe steps, and
+// leaves the direct message as it was. SLACK_API_URL replaces https://slack.com/api.
 package main
 
 import (

@@ -20,7 +20,7 @@ import (
 // newClient returns a client that records a span for each attempt.
 func newClient(root, token string, provider *trace.TracerProvider) (*chatdm.Client, error) {
 	pool := http.DefaultTransport.(*http.Transport).Clone()
-	pool.MaxIdleConnsPerHost = 64 // net/http keeps 2
+	pool.MaxIdleConnsPerHost = 64 // the default is 2
 	transport := otelhttp.NewTransport(pool,
 		otelhttp.WithTracerProvider(provider),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {

@@ -1,12 +1,12 @@
-// Rocketchat takes a direct message on Rocket.Chat through its life. It creates one,
-// opens it, closes it twice, and deletes it twice. For each step, it prints the
-// requests, the responses, and the result of the call.
+// Rocketchat takes a direct message on Rocket.Chat through its life cycle. It creates
+// a direct message, opens it, closes it twice, and deletes it twice. For each step,
+// it prints the requests, the responses, and the result of the call.
 //
 // Without configuration, it runs on a fake server. With ROCKETCHAT_URL,
-// ROCKETCHAT_USER_ID, and ROCKETCHAT_AUTH_TOKEN, it runs on a real one, where it
+// ROCKETCHAT_USER_ID, and ROCKETCHAT_AUTH_TOKEN, it runs on a real one. There, it
 // uses the direct message between that user and ROCKETCHAT_USERNAME (by default
-// rocket.cat, the bot that every server has). It deletes that direct message with
-// all its content, for which the user needs the permission delete-d.
+// rocket.cat, the bot that every server has). It permanently deletes that direct
+// message with all its content. The user needs the permission delete-d.
 package main
 
 import (

@@ -14,8 +14,8 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// demo sweeps a fake Slack that fails now and then, and prints which requests the
-// fake received.
+// demo sweeps a fake Slack that sometimes fails, and prints which requests the fake
+// Slack received.
 func (p *program) demo(ctx context.Context) (int, error) {
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()

@@ -21,9 +21,9 @@ import (
 //   - "start" precedes each call.
 //   - "result" follows each call that got an outcome.
 //
-// Each line is written in one write and synced to the disk before the sweep
-// continues, so neither a kill nor a power failure undoes a line that the sweep
-// has acted on. At Slack's rate limit, the time for that does not matter.
+// The sweep writes each line in one write and syncs it to the disk before it
+// continues, so neither a kill nor a power failure loses a line that the sweep has
+// acted on. At Slack's rate limit, the time for that does not matter.
 //
 // Each line ends with a checksum of itself and all lines before it. A crash
 // during a write leaves an incomplete last line, which is dropped. If it was a
@@ -49,7 +49,7 @@ const (
 	eventResult = "result"
 )
 
-// list is what a sweep closes, and for whom.
+// list holds the IDs that a sweep closes, and the account that closes them.
 type list struct {
 	account
 	IDs []string `json:"ids,omitempty"`

@@ -142,7 +142,7 @@ func (p *program) check(args []string) error {
 	case demo && (p.ids != "" || p.list || p.resume):
 		return errors.New("SLACK_TOKEN is not set; the demo, which needs no token, takes no -ids, -list, or -resume")
 	case !demo && p.ids == "" && !p.list && !p.resume:
-		return errors.New("nothing to close: use -ids, -list, or -resume; -help says more")
+		return errors.New("nothing to close: use -ids, -list, or -resume; -help shows the usage")
 	case p.concurrency < 1:
 		return fmt.Errorf("-concurrency: got %d, must be positive", p.concurrency)
 	case p.perMinute < 0 || p.perMinute > 100_000:
@@ -169,7 +169,7 @@ func (p *program) sweep(ctx context.Context, token, root string) (int, error) {
 	}
 	pace := newPacer(p.perMinute)
 	client, err := chatdm.NewClient(token, chatdm.WithBaseURL(root), chatdm.WithLimiter(pace),
-		// Nobody waits for a sweep, so it waits out even a long pause.
+		// A sweep is not urgent, so it waits even through a long pause.
 		chatdm.WithRetry(chatdm.RetryPolicy{MaxRetryAfter: time.Hour}))
 	if err != nil {
 		return exitUsage, err
@@ -258,7 +258,7 @@ func (p *program) close(ctx context.Context, s *sweep) (int, error) {
 
 	sum := s.summary()
 	switch {
-	case sum.Pending == 0: // whatever stopped the sweep came too late
+	case sum.Pending == 0: // complete, even if something stopped the sweep at the end
 		err = nil
 		if len(sum.Failures) > 0 {
 			sum.ExitCode = exitIncomplete
@@ -316,8 +316,8 @@ func (p *program) writeJSON(sum *summary) error {
 	return os.WriteFile(p.json, text.Bytes(), 0o600)
 }
 
-// interruptible returns what read returns, or the error of ctx if that ends
-// first: a read of a terminal does not end by itself.
+// interruptible returns the results of read, or the error of ctx if ctx ends first.
+// A read from a terminal cannot be interrupted.
 func interruptible(ctx context.Context, read func() ([]string, error)) ([]string, error) {
 	type result struct {
 		ids []string

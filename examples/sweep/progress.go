@@ -125,9 +125,9 @@ func (p *progress) text(paused time.Duration) string {
 	return strings.Join(parts, ", ")
 }
 
-// pace returns the calls per minute to expect. That is the limit, unless there is
-// none or the measured rate stays lower for a whole window: at first, it shows
-// only the burst, or the wait for the first response.
+// pace returns the expected calls per minute: the limit, or the measured rate if there
+// is no limit or if the rate stays lower for a whole window. A rate over a shorter
+// time may show only the burst, or the wait for the first response.
 func (p *progress) pace(measured float64, over time.Duration) float64 {
 	limit := float64(p.sweep.pace.perMinute)
 	switch {

@@ -76,7 +76,7 @@ func (sum *summary) table(out io.Writer) {
 		row(sum.Pending, outcomePending)
 	}
 	row(sum.Total, "in total")
-	_ = table.Flush() // like the lines above, it fails only if nobody reads
+	_ = table.Flush() // like the writes above, fails only if out cannot be written
 }
 
 func rank(outcome string) int {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,14 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Config is what the options of both clients set. Nothing is checked before
-// New, so that the order of the options never matters.
+// Config holds the settings of a client. New validates it.
 type Config struct {
 	BaseURL          string
 	HTTPClient       *http.Client
@@ -32,7 +33,7 @@ type Config struct {
 	TOTP             string // Rocket.Chat's Login only
 }
 
-// RetryPolicy is the root package's, field by field.
+// RetryPolicy has the same fields as the root package's RetryPolicy.
 type RetryPolicy struct {
 	MaxAttempts   int
 	BaseWait      time.Duration
@@ -40,63 +41,55 @@ type RetryPolicy struct {
 	MaxRetryAfter time.Duration
 }
 
-// Limiter is the root package's.
+// Limiter is the root package's Limiter, except that Wait returns a *Failure
+// instead of an error of KindRateLimited.
 type Limiter interface {
 	Wait(ctx context.Context, key string) error
 	Limited(ctx context.Context, key string, retryAfter time.Duration)
 }
 
-// DefaultConfig is a Config without options.
-func DefaultConfig() Config {
-	return Config{
-		UserAgent:        "chatdm/" + Version + " (+https://github.com/chatdm/chatdm)",
-		MaxResponseBytes: 4 << 20,
+// NewConfig applies options to the default configuration. It ignores nil options.
+func NewConfig[Option ~func(*Config)](baseURL string, opts []Option) Config {
+	cfg := Config{BaseURL: baseURL, Header: make(http.Header), MaxResponseBytes: 4 << 20}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&cfg)
+		}
 	}
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, "chatdm/"+Version+" (+https://github.com/chatdm/chatdm)")
+	return cfg
 }
 
-// Version is the release that the User-Agent names.
+// Version is the version in the User-Agent header.
 const Version = "0.1.0"
 
-const defaultTimeout = 30 * time.Second
-
 func (p RetryPolicy) withDefaults() RetryPolicy {
-	if p.MaxAttempts == 0 {
-		p.MaxAttempts = 4
+	return RetryPolicy{
+		MaxAttempts:   cmp.Or(p.MaxAttempts, 4),
+		BaseWait:      cmp.Or(p.BaseWait, 500*time.Millisecond),
+		MaxWait:       cmp.Or(p.MaxWait, 10*time.Second),
+		MaxRetryAfter: cmp.Or(p.MaxRetryAfter, time.Minute),
 	}
-	if p.BaseWait == 0 {
-		p.BaseWait = 500 * time.Millisecond
-	}
-	if p.MaxWait == 0 {
-		p.MaxWait = 10 * time.Second
-	}
-	if p.MaxRetryAfter == 0 {
-		p.MaxRetryAfter = time.Minute
-	}
-	return p
 }
 
 func (cfg *Config) attemptTimeout() time.Duration {
-	switch {
-	case cfg.Timeout != nil:
+	if cfg.Timeout != nil {
 		return *cfg.Timeout
-	case cfg.HTTPClient != nil && cfg.HTTPClient.Timeout > 0:
-		return cfg.HTTPClient.Timeout
 	}
-	return defaultTimeout
+	return cmp.Or(max(0, cmp.Or(cfg.HTTPClient, new(http.Client)).Timeout), 30*time.Second)
 }
 
-// validate checks every setting and returns the parsed base URL. The error
-// starts with the name of the setting at fault.
+// validate returns the parsed base URL, or an error that names the setting.
 func (cfg *Config) validate(urlName string) (*url.URL, error) {
 	switch p := cfg.Retry; {
 	case cfg.Timeout != nil && *cfg.Timeout < 0:
-		return nil, errors.New("WithTimeout: negative")
-	case cfg.MaxResponseBytes <= 0 || cfg.MaxResponseBytes == math.MaxInt64:
-		return nil, errors.New("WithMaxResponseBytes: not a number of bytes above zero")
+		return nil, errors.New("WithTimeout: must not be negative")
+	case cfg.MaxResponseBytes <= 0:
+		return nil, errors.New("WithMaxResponseBytes: must be positive")
 	case p.MaxAttempts < 0 || p.BaseWait < 0 || p.MaxWait < 0 || p.MaxRetryAfter < 0:
-		return nil, errors.New("WithRetry: a field of the RetryPolicy is negative")
+		return nil, errors.New("WithRetry: no field may be negative")
 	case !printable(cfg.UserAgent):
-		return nil, errors.New("WithUserAgent: holds a control character")
+		return nil, errors.New("WithUserAgent: must not contain control characters")
 	}
 	for name, values := range cfg.Header {
 		if err := checkHeader(name, values); err != nil {
@@ -110,28 +103,29 @@ func (cfg *Config) validate(urlName string) (*url.URL, error) {
 	return base, nil
 }
 
-// ownHeaders are set by the engine, by net/http, or by an option of their own.
-var ownHeaders = []string{
+// reservedHeaders are set by the client, net/http, or another option. net/http
+// retries a POST that has an idempotency key.
+var reservedHeaders = []string{
 	"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Encoding", "Content-Length",
-	"Content-Type", "Host", "Transfer-Encoding", "Upgrade", "User-Agent", "X-Auth-Token", "X-User-Id",
+	"Content-Type", "Host", "Idempotency-Key", "Transfer-Encoding", "Upgrade", "User-Agent", "X-Auth-Token", "X-Idempotency-Key", "X-User-Id",
 }
 
-// checkHeader never prints a value: it may be a cookie.
+// checkHeader validates a header. Its errors omit the value, which may be a secret.
 func checkHeader(name string, values []string) error {
-	if name == "" || strings.ContainsFunc(name, notTokenChar) {
-		return fmt.Errorf("%q is not a header's name", name)
+	if name == "" || strings.ContainsFunc(name, notInHeaderName) {
+		return fmt.Errorf("%q is not a valid header name", name)
 	}
-	if slices.Contains(ownHeaders, name) {
-		return fmt.Errorf("%s is the client's own", name)
+	if slices.Contains(reservedHeaders, name) {
+		return fmt.Errorf("%s is reserved for the client", name)
 	}
 	if slices.ContainsFunc(values, func(v string) bool { return !printable(v) }) {
-		return fmt.Errorf("the value of %s holds a control character", name)
+		return fmt.Errorf("the value of %s must not contain control characters", name)
 	}
 	return nil
 }
 
-// notTokenChar tells what RFC 9110 keeps out of a header's name.
-func notTokenChar(r rune) bool {
+// notInHeaderName reports whether RFC 9110 excludes r from header names.
+func notInHeaderName(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 }
 
@@ -139,58 +133,63 @@ func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
-// parseBase never prints the URL: it may hold a password.
+// parseBase parses a base URL. Its errors omit the URL, which may contain a password.
 func parseBase(raw string, insecure bool) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		return nil, errors.New("not a URL")
+		return nil, errors.New("must be a valid URL")
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, errors.New("needs to start with https:// or http://")
+		return nil, errors.New("must start with https:// or http://")
 	case u.Hostname() == "" || u.Opaque != "":
-		return nil, errors.New("has no host")
-	case u.User != nil:
-		return nil, errors.New("holds a user name or password")
-	case u.RawQuery != "" || u.ForceQuery:
-		return nil, errors.New("holds a query")
-	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
-		return nil, errors.New("holds a fragment")
-	case u.RawPath != "":
-		return nil, errors.New("holds an escaped slash")
-	case slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
-		return nil, errors.New("holds a . or .. segment")
+		return nil, errors.New("must have a host")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(raw, "#"):
+		return nil, errors.New("must not contain a username, a password, a query, or a fragment")
+	case u.RawPath != "" || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
+		return nil, errors.New("must not contain an escaped slash, or a . or .. segment")
 	case u.Scheme == "http" && !insecure && !loopback(u.Hostname()):
-		return nil, errors.New("plain http would show the credentials to the network; use https, or WithInsecureHTTP")
+		return nil, errors.New("plain http would expose the credentials; use https or WithInsecureHTTP")
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	return u, nil
 }
 
+var secretHeader = regexp.MustCompile(`(?i)cookie|auth|token|secret|key|code|password|session`)
+
+// headerSecrets returns the secrets among the caller's headers.
+func (cfg *Config) headerSecrets() []string {
+	var secrets []string
+	for name, lines := range cfg.Header {
+		if !secretHeader.MatchString(name) {
+			continue
+		}
+		for _, line := range lines {
+			secrets = append(secrets, line)
+			for pair := range strings.SplitSeq(line, ";") { // of a Cookie
+				_, value, _ := strings.Cut(pair, "=")
+				secrets = append(secrets, strings.Trim(value, ` "`))
+			}
+		}
+	}
+	return secrets
+}
+
 func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// defaultTransport is shared by all clients that bring no transport, as they
-// mostly talk to the same host. net/http keeps two idle connections for a
-// host; this one keeps as many as there were calls at once.
+// defaultTransport returns the transport for clients without one.
 func defaultTransport() http.RoundTripper {
-	std, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return http.DefaultTransport // replaced by the program, to see all of its traffic
+	if _, ok := http.DefaultTransport.(*http.Transport); !ok {
+		return http.DefaultTransport // the program has replaced it, probably to observe all traffic
 	}
-	sharedOnce.Do(func() {
-		shared = std.Clone()
-		shared.MaxIdleConns = 0
-		shared.MaxIdleConnsPerHost = math.MaxInt32
-	})
-	return shared
+	return sharedTransport()
 }
 
-var (
-	sharedOnce sync.Once
-	shared     *http.Transport
-)
+// sharedTransport keeps all idle connections. net/http keeps only two per host, so
+// most concurrent calls would open a new connection.
+var sharedTransport = sync.OnceValue(func() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, math.MaxInt32
+	return t
+})

@@ -23,11 +23,7 @@ func FuzzHints(f *testing.F) {
 		h := http.Header{"Retry-After": {value}, "X-Ratelimit-Reset": {value}, "Date": {date}}
 		for name, hint := range map[string]time.Duration{"RetryAfter": RetryAfter(h), "ResetAfter": ResetAfter(h)} {
 			if hint < 0 {
-				t.Errorf("%s of %q is %v", name, value, hint)
-			}
-			v := Verdict{Outcome: Refused, Hint: hint}
-			if wait := (RetryPolicy{}).withDefaults().wait(1, v); wait < hint || wait < time.Second && hint == 0 {
-				t.Errorf("the wait for a hint of %v is %v", hint, wait)
+				t.Errorf("%s of %q: got %v, want at least 0", name, value, hint)
 			}
 		}
 	})
@@ -41,8 +37,8 @@ func TestWaitDoesNotOverflow(t *testing.T) {
 	} {
 		p := policy.withDefaults()
 		for attempt := 1; attempt < 200; attempt++ {
-			if wait := p.wait(attempt, Verdict{Outcome: Unknown}); wait < 0 || wait > p.MaxWait {
-				t.Fatalf("%+v: the wait after attempt %d is %v", p, attempt, wait)
+			if wait := p.backoff(attempt); wait < 0 || wait > p.MaxWait {
+				t.Fatalf("%+v: got wait %v after attempt %d, want 0 to MaxWait", p, wait, attempt)
 			}
 		}
 	}
@@ -59,40 +55,72 @@ func FuzzDecode(f *testing.F) {
 			S  []string
 			M  *struct{ X string }
 		}
-		err := Decode(body, &v)
+		err := (&Response{Body: body}).Decode(&v)
 		var object map[string]json.RawMessage
 		whole := json.Unmarshal(body, &object)
 		switch {
 		case err == nil && (whole != nil || object == nil):
-			t.Errorf("%q was accepted, and is no JSON object: %v", body, whole)
+			t.Errorf("%q: got a success, want an error, because it is not a JSON object: %v", body, whole)
 		case err != nil && whole == nil && object != nil:
-			t.Errorf("%q was refused, and is a JSON object: %v", body, err)
+			t.Errorf("%q: got %v, want a success, because it is a JSON object", body, err)
 		case errors.Is(err, io.ErrUnexpectedEOF) && json.Valid(body):
-			t.Errorf("%q is called cut off, and is whole", body)
+			t.Errorf("%q: got %v, want another error, because it is complete", body, err)
 		}
 	})
 }
 
 func FuzzTexts(f *testing.F) {
-	const secret = "xoxb-1234-geheim/+="
-	for _, seed := range []string{"", "x", secret, url.QueryEscape(secret), `xoxb\u002d1234-geheim\u002f+=`, strings.Repeat("é", 119) + secret, "\xff\x00\u2028" + secret} {
+	const secret = "xoxb-1234-hidden/+="
+	for _, seed := range []string{"", "x", secret, url.QueryEscape(secret), `xoxb\u002d1234-hidden\u002f+=`, strings.Repeat("é", 119) + secret, "\xff\x00\u2028" + secret} {
 		f.Add(seed, "after")
 	}
 	e := &Engine{scrub: newScrubber([]string{secret, "", "short"})}
 	f.Fuzz(func(t *testing.T, before, after string) {
 		for _, text := range []string{e.Line(before + secret + after), e.Excerpt([]byte(before + secret + after)), e.Cause(errors.New(before + secret + after)).Error()} {
 			if strings.Contains(text, secret) {
-				t.Errorf("%q shows the secret", text)
+				t.Errorf("got %q, want no secret in it", text)
 			}
 		}
 		line := e.Line(before)
 		if strings.ContainsAny(line, "\r\n\x00") || !utf8.ValidString(line) {
-			t.Errorf("Line(%q) = %q", before, line)
+			t.Errorf("Line(%q): got %q, want one line of UTF-8", before, line)
 		}
-		if excerpt := e.Excerpt([]byte(before)); len(excerpt) > 20*excerptRunes {
-			t.Errorf("an excerpt of %d bytes", len(excerpt))
+		if excerpt := e.Excerpt([]byte(before)); len(excerpt) > 20*maxExcerpt {
+			t.Errorf("Excerpt: got %d bytes, want at most %d", len(excerpt), 20*maxExcerpt)
 		}
 	})
+}
+
+// TestTexts: a text that the client cuts does not end with the beginning of a secret,
+// and a text that it does not cut may.
+func TestTexts(t *testing.T) {
+	secret := strings.Repeat("0123456789", 20)
+	e := &Engine{scrub: newScrubber([]string{secret, "sixsix", "fives"})}
+	line := func(text string) []string { return []string{e.Line(text)} }
+	cause := func(text string) []string { return []string{e.Cause(errors.New(text)).Error()} }
+	for name, tt := range map[string]struct {
+		got  []string
+		want string
+	}{
+		"short secrets":   {line("sixsix fives"), redacted + " fives"},
+		"line":            {line("é " + secret[:8]), "é " + secret[:8]},
+		"control and é":   {line("\u0085\u2028é"), "é"},
+		"invalid UTF-8":   {line("\xff"), "\uFFFD"},
+		"list":            {e.List("a,, b c," + secret[:8]), "a,b c," + secret[:8]},
+		"list, cut":       {e.List(strings.Repeat(",", maxItems*MaxText-8) + secret), redacted},
+		"list, too long":  {e.List(strings.Repeat("a,", maxItems+1)), strings.Repeat("a,", maxItems-1) + "a"},
+		"cause":           {cause("x " + secret[:8]), "x " + secret[:8]},
+		"cause, cut":      {cause("x" + strings.Repeat(secret, 80) + secret), "x" + strings.Repeat(redacted, 80)},
+		"cause, too long": {cause(strings.Repeat("é", maxCause+1)), strings.Repeat("é", maxCause) + "…"},
+		"cause, longest":  {cause(strings.Repeat("é", maxCause)), strings.Repeat("é", maxCause)},
+	} {
+		if got := strings.Join(tt.got, ","); got != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+	if err := errTooLarge; e.Cause(err) != err {
+		t.Errorf("got %T for a harmless error, want the error itself", e.Cause(err))
+	}
 }
 
 func FuzzBaseURL(f *testing.F) {
@@ -106,38 +134,20 @@ func FuzzBaseURL(f *testing.F) {
 		u, err := parseBase(raw, false)
 		if err != nil {
 			if raw != "" && len(raw) > 8 && strings.Contains(err.Error(), raw) {
-				t.Errorf("the error shows the URL: %v", err)
+				t.Errorf("got error %v, want one that does not show the URL", err)
 			}
 			return
 		}
 		again, err := url.Parse(u.String())
 		switch {
 		case err != nil:
-			t.Errorf("%q became %q, which is no URL: %v", raw, u, err)
+			t.Errorf("%q: got %q, want a URL: %v", raw, u, err)
 		case again.User != nil || again.RawQuery != "" || again.Fragment != "" || again.Host == "":
-			t.Errorf("%q became %q", raw, u)
+			t.Errorf("%q: got %q, want a host and no user, query, or fragment", raw, u)
 		case again.Scheme == "http" && !loopback(again.Hostname()):
-			t.Errorf("%q is plain http to %s", raw, again.Hostname())
+			t.Errorf("%q: got plain http to %s, want an error", raw, again.Hostname())
 		case strings.HasSuffix(again.Path, "/") || slices.Contains(strings.Split(again.Path, "/"), ".."):
-			t.Errorf("%q has the path %q", raw, again.Path)
-		}
-	})
-}
-
-func FuzzCheckID(f *testing.F) {
-	for _, seed := range []string{"", "U1", "U1,U2", "U 1", "U\u200b1", "\xff", "é"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, id string) {
-		if CheckID("id", id) == nil && (id == "" || strings.ContainsAny(id, " ,\t\r\n\x00") || !utf8.ValidString(id)) {
-			t.Errorf("%q was accepted", id)
-		}
-		if err := CheckCredential("token", id); err == nil {
-			if _, err := http.NewRequest("GET", "https://example.org/", nil); err != nil || strings.ContainsAny(id, " \r\n\x00") || id == "" {
-				t.Errorf("%q was accepted as a credential", id)
-			}
-		} else if len(id) > 3 && strings.Contains(err.Error(), id) && !strings.Contains("token: holds white space, a control character or a character outside ASCII", id) {
-			t.Errorf("the error shows the credential: %v", err)
+			t.Errorf("%q: got path %q, want no trailing slash and no ..", raw, again.Path)
 		}
 	})
 }

@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"errors"
+	"cmp"
 	"math"
 	"net/http"
 	"strconv"
@@ -9,27 +9,24 @@ import (
 	"time"
 )
 
-// RetryAfter is the wait of a Retry-After header, in seconds or as a date, or
-// 0 where the header asks for none or makes no sense. A date is compared with
-// the response's own Date, since the clocks of two machines differ.
+// RetryAfter returns the wait that a Retry-After header requests, or 0 if there
+// is no valid one. A date is compared with the response's Date header, because
+// the clocks of two machines differ.
 func RetryAfter(h http.Header) time.Duration {
-	text := strings.TrimSpace(h.Get("Retry-After"))
-	// The digits first: ParseFloat also reads "Inf" and "0x1p-2".
-	if strings.Trim(text, "0123456789.") == "" {
-		seconds, err := strconv.ParseFloat(text, 64)
-		if err == nil || errors.Is(err, strconv.ErrRange) {
-			return Seconds(seconds)
-		}
+	text := cmp.Or(strings.TrimSpace(h.Get("Retry-After")), "0")
+	if strings.Trim(text, "0123456789.") == "" { // ParseFloat also accepts "Inf" and "0x1p-2"
+		seconds, _ := strconv.ParseFloat(text, 64) // 1.2.3 is 0, and too many digits are infinity
+		return Seconds(seconds)
+	}
+	date, err := http.ParseTime(text)
+	if err != nil {
 		return 0
 	}
-	if date, err := http.ParseTime(text); err == nil {
-		return max(0, date.Sub(serverTime(h)))
-	}
-	return 0
+	return max(0, date.Sub(serverTime(h)))
 }
 
-// ResetAfter is the wait until the time of an X-RateLimit-Reset header, which
-// counts milliseconds since 1970, or 0 as for [RetryAfter].
+// ResetAfter returns the time until X-RateLimit-Reset, a Unix time in
+// milliseconds, or 0 if there is no valid header.
 func ResetAfter(h http.Header) time.Duration {
 	ms, err := strconv.ParseInt(strings.TrimSpace(h.Get("X-RateLimit-Reset")), 10, 64)
 	if err != nil || ms <= 0 {
@@ -38,17 +35,12 @@ func ResetAfter(h http.Header) time.Duration {
 	return max(0, time.UnixMilli(ms).Sub(serverTime(h)))
 }
 
-// Seconds is a number of seconds as a wait: never negative, and the longest
-// Duration where it would overflow.
+// Seconds converts n seconds to a Duration. If n is too large, it returns the maximum.
 func Seconds(n float64) time.Duration {
-	switch d := n * float64(time.Second); {
-	case !(d > 0): // NaN too
-		return 0
-	case d >= math.MaxInt64:
+	if n*float64(time.Second) >= math.MaxInt64 {
 		return math.MaxInt64
-	default:
-		return time.Duration(d)
 	}
+	return time.Duration(n * float64(time.Second))
 }
 
 func serverTime(h http.Header) time.Time {

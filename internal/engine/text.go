@@ -1,12 +1,10 @@
 package engine
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,112 +12,172 @@ import (
 	"unicode"
 )
 
-// Decode reads one JSON object into v, which starts empty. A field whose
-// value has another type than v's stays zero, as documented types are not
-// always the ones sent. The error is io.ErrUnexpectedEOF for an answer that
-// was cut off.
-func Decode(body []byte, v any) error {
-	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
-		return errors.New("not a JSON object")
-	}
-	err := json.Unmarshal(body, v)
-	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); err == nil || ok {
-		return nil // Unmarshal has set all the other fields
-	}
-	// Unmarshal calls {"ok":tr an invalid character; only a Decoder tells that
-	// it could have gone on.
-	var whole json.RawMessage
-	if cut := json.NewDecoder(bytes.NewReader(body)).Decode(&whole); errors.Is(cut, io.ErrUnexpectedEOF) {
-		return cut
-	}
-	return err
-}
+// The maximum lengths of texts, in characters, and of lists, in items.
+const (
+	MaxText    = 200
+	maxExcerpt = 120
+	maxCause   = 1000
+	maxItems   = 100
+	redacted   = "[redacted]"
+	minSecret  = 6 // in bytes; "x" would match any text
+)
 
-const excerptRunes = 120
+// Line returns text on one line, without credentials or control characters,
+// shortened to 200 characters.
+func (e *Engine) Line(text string) string { return e.line(text, MaxText) }
 
-var unicodeEscape = regexp.MustCompile(`\\u[0-9a-fA-F]{4}`)
-
-// Excerpt shows the beginning of an answer that is not what it should be, on
-// one line and without credentials.
-func (e *Engine) Excerpt(body []byte) string {
-	// All of it before the cut, which could halve a credential, and without the
-	// escapes that JSON may hide one behind.
-	text := e.Line(unicodeEscape.ReplaceAllStringFunc(string(body), func(escape string) string {
-		n, _ := strconv.ParseUint(escape[2:], 16, 16)
-		return string(rune(n))
-	}))
-	if runes := []rune(text); len(runes) > excerptRunes {
-		text = string(runes[:excerptRunes]) + "…"
-	}
-	return fmt.Sprintf("%q", text)
-}
-
-// Line is somebody else's text without credentials, line breaks and control
-// characters.
-func (e *Engine) Line(text string) string {
-	text = e.scrub(strings.ToValidUTF8(text, "\uFFFD"))
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r)
-	}), " ")
-}
-
-// Cause is err, or where its text shows a credential an error that does not:
-// a transport of the caller's may put a whole request into its errors.
-func (e *Engine) Cause(err error) error {
-	text := err.Error()
-	if clean := e.scrub(text); clean != text {
-		return &cleaned{text: clean, is: func(target error) bool { return errors.Is(err, target) }}
-	}
-	return err
-}
-
-// cleaned stands for an error whose text must not be seen. It has no Unwrap,
-// which would lead to that text.
-type cleaned struct {
-	text string
-	is   func(error) bool
-}
-
-func (c *cleaned) Error() string        { return c.text }
-func (c *cleaned) Is(target error) bool { return c.is(target) }
-
-// leastSecret keeps the scrubber from tearing texts apart where a test's
-// token is a word of two letters.
-const leastSecret = 6
-
-func newScrubber(secrets []string) func(string) string {
-	var forms []string
-	for _, s := range secrets {
-		if len(s) < leastSecret {
-			continue
-		}
-		inJSON, _ := json.Marshal(s)
-		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s), string(inJSON[1 : len(inJSON)-1])} {
-			if !slices.Contains(forms, form) {
-				forms = append(forms, form)
-			}
+// Lines calls Line for at most 100 texts, in place.
+func (e *Engine) Lines(texts []string) []string {
+	lines := texts[:0]
+	for _, text := range texts {
+		if line := e.Line(text); line != "" && len(lines) < maxItems {
+			lines = append(lines, line)
 		}
 	}
-	return func(text string) string {
-		for _, form := range forms { // a strings.Replacer would copy every text
-			text = strings.ReplaceAll(text, form, "[redacted]")
-		}
-		return text
-	}
+	return lines
 }
 
-// List splits what a server joins with commas, without credentials.
+// List splits a comma-separated text into lines.
 func (e *Engine) List(text string) []string {
 	if text == "" {
 		return nil
 	}
-	items := make([]string, 0, strings.Count(text, ",")+1)
-	for more := true; more; {
-		var item string
-		item, text, more = strings.Cut(text, ",")
-		if item = strings.TrimSpace(item); item != "" {
-			items = append(items, e.scrub(item))
+	head := text[:min(len(text), maxItems*MaxText)]
+	return e.Lines(strings.Split(e.scrub(head, len(head) < len(text)), ","))
+}
+
+// Excerpt returns the beginning of a response, quoted, without credentials.
+func (e *Engine) Excerpt(body []byte) string {
+	head := string(body[:min(len(body), 16*maxExcerpt)])
+	// JSON and URLs can contain escaped credentials, and the cut can split an
+	// escape sequence.
+	head = escape.ReplaceAllStringFunc(brokenEscape.ReplaceAllString(head, ""), unescape)
+	return strconv.Quote(e.line(e.scrub(head, true), maxExcerpt))
+}
+
+var (
+	escape       = regexp.MustCompile(`\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}|\\["\\/]`)
+	brokenEscape = regexp.MustCompile(`(\\(u[0-9a-fA-F]{0,3})?|%[0-9a-fA-F]?)$`)
+)
+
+func unescape(s string) string {
+	if s[0] == '%' {
+		text, _ := url.PathUnescape(s)
+		return text
+	}
+	text, _ := strconv.Unquote(`"` + strings.Replace(s, `\/`, "/", 1) + `"`)
+	return text
+}
+
+func (e *Engine) line(text string, limit int) string {
+	if len(text) <= limit && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return e.scrub(text, false) // the usual case, without an allocation
+	}
+	head := text[:min(len(text), 16*limit)]
+	head = e.scrub(strings.ToValidUTF8(head, "\uFFFD"), len(head) < len(text))
+	head = strings.Join(strings.FieldsFunc(head, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	}), " ")
+	return Shorten(head, limit)
+}
+
+// Shorten cuts text after limit characters and marks the cut with an ellipsis.
+func Shorten(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	for i := range text {
+		if limit == 0 {
+			return text[:i] + "…"
+		}
+		limit--
+	}
+	return text
+}
+
+// Code returns an unknown error code in a form that is safe to show. For a confidential
+// call, it returns "" unless the text looks like a code, because it could be a token.
+func (e *Engine) Code(code string, confidential bool) string {
+	if confidential && !codePattern.MatchString(code) {
+		return ""
+	}
+	return e.Line(code)
+}
+
+var codePattern = regexp.MustCompile(`^[a-z]{1,32}([_-][a-z]{1,32}){0,7}$`)
+
+// Cause returns err, or an error with a redacted and shortened text if necessary:
+// a transport may include a whole request in its errors.
+func (e *Engine) Cause(err error) error {
+	text := err.Error()
+	head := text[:min(len(text), 16*maxCause)]
+	if safe := Shorten(e.scrub(head, len(head) < len(text)), maxCause); safe != text || e.leaks(err) {
+		return newSafeError(safe, err)
+	}
+	return err
+}
+
+// leaks reports whether an error in the chain of err contains a credential.
+func (e *Engine) leaks(err error) bool {
+	if err == nil || e.scrub(err.Error(), false) != err.Error() {
+		return err != nil
+	}
+	switch err := err.(type) { //nolint:errorlint // it walks the chain
+	case interface{ Unwrap() error }:
+		return e.leaks(err.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(err.Unwrap(), e.leaks)
+	}
+	return false
+}
+
+// safeError replaces an error whose text must not be shown. It keeps the error only
+// in a closure, because errors.Unwrap and fmt would show that text.
+type safeError struct {
+	text string
+	is   func(error) bool
+}
+
+// newSafeError returns an error that matches the same targets as err, except for
+// the root package's kinds and codes, which are strings.
+func newSafeError(text string, err error) error {
+	return &safeError{text, func(target error) bool {
+		return reflect.TypeOf(target).Kind() != reflect.String && errors.Is(err, target)
+	}}
+}
+
+func (s *safeError) Error() string        { return s.text }
+func (s *safeError) Is(target error) bool { return s.is(target) }
+
+// newScrubber returns a function that replaces all secrets in a text. If the
+// text was cut, the function also replaces the beginning of a secret at its end.
+func newScrubber(secrets []string) func(text string, cut bool) string {
+	var spellings []string
+	for _, secret := range secrets {
+		unescaped, _ := url.PathUnescape(secret) // a cookie may be escaped
+		for _, s := range []string{secret, unescaped} {
+			inJSON, _ := json.Marshal(s)
+			for _, s := range []string{s, url.QueryEscape(s), url.PathEscape(s), strings.Trim(string(inJSON), `"`), strings.Trim(strconv.Quote(s), `"`)} {
+				if len(s) >= minSecret && !slices.Contains(spellings, s) {
+					spellings = append(spellings, s)
+				}
+			}
 		}
 	}
-	return items
+	return func(text string, cut bool) string {
+		for _, s := range spellings { // a strings.Replacer would always copy the text
+			text = strings.ReplaceAll(text, s, redacted)
+		}
+		if !cut {
+			return text
+		}
+		for _, s := range spellings {
+			for n := min(len(s), len(text)); n >= minSecret; n-- {
+				if strings.HasSuffix(text, s[:n]) {
+					return text[:len(text)-n] + redacted
+				}
+			}
+		}
+		return text
+	}
 }

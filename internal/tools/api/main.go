@@ -1,5 +1,5 @@
 // Command api writes the exported API of every released package to the folder
-// api, one sorted line per name, so that a review shows each change to it.
+// api, one line per name, so that code reviews show each change to the API.
 //
 //	go -C internal/tools run ./api
 package main
@@ -48,7 +48,7 @@ func run(root string) error {
 			}
 		}
 	}
-	// Replace the folder, so that no file outlives its package.
+	// Replace the folder, to remove the files of packages that no longer exist.
 	out := filepath.Join(root, "api")
 	err = errors.Join(os.RemoveAll(out), os.Mkdir(out, 0o755))
 	for name, text := range files {
@@ -57,7 +57,7 @@ func run(root string) error {
 	return err
 }
 
-// lines describes every exported name of pkg.
+// lines returns one line for each exported name of pkg, in sorted order.
 func lines(pkg *types.Package) (all []string) {
 	qualify := func(other *types.Package) string {
 		if other == pkg {

@@ -12,20 +12,21 @@ import (
 	"strings"
 )
 
-// undocumented lists the methods that return a code although the vendor's page
-// for them does not say so.
+// undocumented lists the methods that return a code although the vendor does not
+// document it for them.
 var undocumented = map[string][]string{
 	"cannot_dm_bot":         {"conversations.open", "im.open"},
+	"error-not-authorized":  {"endpoints that only `Call` reaches"},
 	"is_archived":           {"chat.postMessage"},
 	"messages_tab_disabled": {"chat.postMessage"},
 	"not_in_channel":        {"chat.postMessage"},
 }
 
-// retries explains the third field of a catalogue entry. Codes without that
-// field are final.
+// retries explains the values of the third field of a catalogue entry. The client
+// does not retry a call that fails with a code without that field.
 var retries = []struct{ field, text string }{
-	{"engine.Refused", "All calls, after the wait that the server requested."},
-	{"engine.Unknown", "Idempotent calls. The error of any other call also matches `chatdm.ErrEffectUnknown`."},
+	{"engine.Rejected", "All calls, after the wait that the server requested."},
+	{"engine.EffectUnknown", "Idempotent calls. The error of any other call also matches `chatdm.ErrEffectUnknown`."},
 }
 
 // entry describes one error code.
@@ -64,8 +65,8 @@ cause. The kind tells your program what to do. The code tells you why.
 	b.WriteString(`
 ## Retries
 
-The client retries calls that fail with one of these codes. It never retries a call that fails with
-any other code.
+The client retries calls that fail with one of these codes. It retries a call that fails with another
+code only if the call is idempotent and the status is 500, 502, 503, or 504.
 
 | codes | calls that the client retries |
 |---|---|
@@ -188,7 +189,7 @@ func catalogue(slack, rocketChat *source) (entries []entry, err error) {
 			known = known || e.retry == retry.field
 		}
 		if e.kind == "" || e.meaning == "" || !known {
-			return nil, fmt.Errorf("%s: cannot read its entry: kind %q, meaning %q, retry %q", code, e.kind, e.meaning, e.retry)
+			return nil, fmt.Errorf("%s: invalid catalogue entry: kind %q, meaning %q, retry %q", code, e.kind, e.meaning, e.retry)
 		}
 		values[code] = e
 	}
@@ -196,7 +197,7 @@ func catalogue(slack, rocketChat *source) (entries []entry, err error) {
 		for _, c := range slices.SortedFunc(slices.Values(constants(platform, "Code")), func(a, b named) int { return cmp.Compare(a.value, b.value) }) {
 			e, ok := values[c.value]
 			if !ok {
-				return nil, fmt.Errorf("%s is not in the catalogue", c.name)
+				return nil, fmt.Errorf("%s: not in the catalogue", c.name)
 			}
 			e.platform, e.code, e.name = platform, c.value, platform.Name+"."+c.name
 			entries = append(entries, e)

@@ -1,6 +1,6 @@
-// Command pages writes docs/errors.md and docs/methods.md from the source: its
-// doc comments, the catalogue of error codes, the rate limits, and the codes that
-// the vendors document.
+// Command pages generates docs/errors.md and docs/methods.md from the doc comments,
+// the catalogue of error codes, the rate limits, and the codes that the vendors
+// document.
 //
 //	go -C internal/tools run ./pages
 package main
@@ -47,7 +47,7 @@ func run(root string) error {
 	return nil
 }
 
-// source is what the pages need to know about one platform.
+// source holds the data about one platform that the pages need.
 type source struct {
 	*packages.Package
 	// docs holds the doc comments of functions, methods ("Client.Call"), and

@@ -11,10 +11,11 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// functions names the API methods that plain functions call.
+// functions maps the functions that are not methods to the API methods they call.
 var functions = map[string]string{"Login": "login", "Resume": "login"}
 
-// rocketChatPerMinute is the default rate limit of every endpoint.
+// rocketChatPerMinute is the default rate limit of every endpoint, in calls per
+// minute and IP address.
 const rocketChatPerMinute = "10"
 
 // method is a Go function that sends a request.
@@ -57,7 +58,7 @@ because of a rate limit.
 - Slack counts calls per method, workspace, and app. See its
   [rate limits](https://docs.slack.dev/apis/web-api/rate-limits).
 - The limits for Rocket.Chat are the server's defaults. They do not apply to administrators, bots,
-  and apps.
+  or apps.
 - [errors.md](errors.md) lists the error codes and the methods that return them.
 `)
 	return b.String(), nil
@@ -161,7 +162,7 @@ func describe(src *source, f *types.Func) (m method, err error) {
 	return m, nil
 }
 
-// limit describes the tier of a method and its tier for each conversation.
+// limit describes the tier of a method and its tier per conversation.
 func limit(method, conversation chatdm.Tier) string {
 	var parts []string
 	if method.PerMinute > 0 {
@@ -173,25 +174,13 @@ func limit(method, conversation chatdm.Tier) string {
 	return strings.Join(parts, ", ")
 }
 
-// idempotent returns what a doc comment says about repeating the call: "yes",
-// "no", or "" if it says nothing.
+// idempotent returns whether a call is idempotent according to its doc comment:
+// "yes", "no", or "" if the comment does not say so.
 func idempotent(doc string) string {
 	switch {
 	case strings.Contains(doc, "The call is idempotent"):
 		return "yes"
 	case strings.Contains(doc, "The call is not idempotent"):
-		return "no"
-	}
-	return oldIdempotent(doc)
-}
-
-// oldIdempotent reads doc comments that still use older sentences.
-func oldIdempotent(doc string) string {
-	switch {
-	case strings.Contains(doc, "is repeated when an answer is lost"), strings.Contains(doc, "asks for the next page"):
-		return "yes"
-	case strings.Contains(doc, "not repeated when the answer is lost"), strings.Contains(doc, "does harm when repeated"),
-		strings.Contains(doc, "repeated only when"):
 		return "no"
 	}
 	return ""

@@ -32,16 +32,16 @@ func TestReturnedBy(t *testing.T) {
 	}
 }
 
-// TestSource breaks a copy of the source, one rule at a time.
+// TestSource violates one rule at a time in a copy of the source.
 func TestSource(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{old: "", new: "", want: ""},
 		{old: "The call is idempotent. ", want: "IMService.Open: the doc comment must say"},
 		{old: "Documented at", new: "See", want: "IMService.Open: the doc comment must say"},
 		{old: "KindNotFound means that", new: "KindNotFound tells that", want: "the doc comment of KindNotFound must begin with"},
-		{old: `meaning: "no such user"`, new: `meaning: ""`, want: "user_not_found: cannot read its entry"},
-		{old: "retry: always", new: "retry: engine.Sometimes", want: "ratelimited: cannot read its entry"},
-		{old: `ErrRateLimited: {`, new: `"other": {`, want: "ErrRateLimited is not in the catalogue"},
+		{old: `meaning: "no such user"`, new: `meaning: ""`, want: "user_not_found: invalid catalogue entry"},
+		{old: "retry: always", new: "retry: engine.Sometimes", want: "ratelimited: invalid catalogue entry"},
+		{old: `ErrRateLimited: {`, new: `"other": {`, want: "ErrRateLimited: not in the catalogue"},
 	} {
 		root := t.TempDir()
 		always := retries[0].field

@@ -39,8 +39,8 @@ var (
 	packageLine = regexp.MustCompile(`^package (\w+)\n`)
 )
 
-// run returns the folders that it wrote below to: README_1 holds the first
-// program in README.md.
+// run writes each program to a folder below to, and returns the names of the
+// folders. For example, README_1 holds the first program in README.md.
 func run(from, to string) (written []string, err error) {
 	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		switch {

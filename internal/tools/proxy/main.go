@@ -1,6 +1,6 @@
-// Command proxy writes a module proxy, as a folder for a file:// URL, that serves
-// the released modules of this clone at the given version. With it, .ci/run can
-// test what a user types before the tags exist.
+// Command proxy writes a module proxy to a folder, for a GOPROXY with a file:// URL.
+// The proxy serves the released modules of this clone at the given version. With it,
+// .ci/run can test the documented commands before the version is tagged.
 //
 //	go -C internal/tools run ./proxy -to DIR -version v0.1.0
 package main

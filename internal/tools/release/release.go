@@ -1,4 +1,4 @@
-// Package release knows which modules of this repository are released.
+// Package release lists the modules of this repository that are released.
 package release
 
 import (
@@ -11,10 +11,11 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// unreleased lists the folders whose modules nobody imports.
+// unreleased lists the folders whose modules are not released.
 var unreleased = []string{"bench", "examples", "internal", "interop"}
 
-// Modules returns the released modules below root: module path to folder.
+// Modules returns the released modules below root. It maps the path of each module to
+// its folder.
 func Modules(root string) (map[string]string, error) {
 	modules := make(map[string]string)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

@@ -1,18 +1,18 @@
-package chatdm_test
+package conformance_test
 
 import (
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/internal/wiretest"
 	"github.com/chatdm/chatdm/rocketchat"
 )
 
-// canned is a transport that gives one answer to everything.
+// canned is a transport that gives one response to everything.
 type canned struct {
 	status           int
 	body, hint, date string
@@ -26,19 +26,15 @@ func (c *canned) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// FuzzAnswers feeds any answer to every function of both clients: a success has
-// what it should, an error is typed, on one line, and shows no credential.
+// FuzzAnswers feeds any response to every method: a success has what it should
+// have, and an error is typed, on one line, and shows no credential.
 func FuzzAnswers(f *testing.F) {
-	files, err := filepath.Glob("testdata/*/*/*.response.http")
+	files, err := filepath.Glob("../../testdata/*/*/*.response.http")
 	if err != nil || len(files) == 0 {
-		f.Fatal("no seeds", err)
+		f.Fatal("got no seeds", err)
 	}
 	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		_, body, _ := strings.Cut(string(data), "\n\n")
+		_, body, _ := strings.Cut(wiretest.Golden(f, file), "\n\n")
 		f.Add(200, body, "30", "")
 		f.Add(429, body, "Sat, 01 Jan 2000 00:00:40 GMT", "Sat, 01 Jan 2000 00:00:00 GMT")
 		f.Add(503, body+secretToken, secretToken, "")
@@ -46,27 +42,26 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(302, "", "https://evil.example/"+secretToken, "")
 	f.Fuzz(func(t *testing.T, status int, body, hint, date string) {
 		if status < 200 || status > 599 {
-			return // net/http reads no such answer
+			return // net/http reads no such response
 		}
-		transport := &http.Client{Transport: &canned{status, body, hint, date}}
-		opts := []chatdm.Option{chatdm.WithHTTPClient(transport), chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1})}
-		for name, m := range conforming {
-			res, err := m.call(t.Context(), "https://example.org", opts...)
+		for name, m := range methods {
+			res, err := m.on(t, &canned{status, body, hint, date}, once)(t.Context())
 			if err == nil {
 				checkSuccess(t, name, res)
 				continue
 			}
-			e := wantError(t, err)
+			e := wiretest.WantError(t, err)
 			if res != nil || e.Kind == "" || e.Attempts != 1 || e.RetryAfter < 0 {
-				t.Errorf("%s: %v, %+v", name, res, e)
+				t.Errorf("%s: got %v, %+v, want no result and 1 attempt", name, res, e)
 			}
 			if text := err.Error(); strings.ContainsAny(text, "\r\n") || strings.Contains(text, secretToken) {
-				t.Errorf("%s: %q", name, text)
+				t.Errorf("%s: got %q, want one line without the credential", name, text)
 			}
 		}
 	})
 }
 
+// checkSuccess checks that a result has what a success must have.
 func checkSuccess(t *testing.T, name string, res any) {
 	t.Helper()
 	good := true
@@ -85,6 +80,6 @@ func checkSuccess(t *testing.T, name string, res any) {
 		good = res.Success
 	}
 	if !good {
-		t.Errorf("%s succeeded with %+v", name, res)
+		t.Errorf("%s: got success %+v, want what the method promises in it", name, res)
 	}
 }

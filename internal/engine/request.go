@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Request is one call of an API method.
+type Request struct {
+	Method          string // the API method, such as "conversations.open", and its path below the base URL
+	Verb            string // the HTTP method
+	Body            []byte // the query if Verb is GET; nil means none
+	Idempotent      bool   // the client may repeat the call if its effect is unknown
+	Confidential    bool   // the response can contain credentials, so no error may show any part of it
+	EarlierAttempts int    // attempts that the caller already made with another method
+	// Classify decodes a response and returns nil if it is a success. It must not
+	// retain the body, which the engine reuses.
+	Classify func(*Response) *Failure
+}
+
+// Response is the response to one attempt.
+type Response struct {
+	Status      int
+	Header      http.Header
+	Body        []byte // complete; only valid in Classify
+	RequestID   string
+	Attempts    int // of the call so far
+	LostAnswers int // earlier attempts that may have taken effect
+}
+
+// Decode decodes the JSON object in the body into v, which must be zero. If a
+// value has the wrong type, its field stays zero, because vendors do not always
+// send the types they document. If the body is truncated, the error is
+// io.ErrUnexpectedEOF.
+func (r *Response) Decode(v any) error {
+	if !bytes.HasPrefix(bytes.TrimLeft(r.Body, " \t\r\n"), []byte("{")) {
+		return errors.New("not a JSON object")
+	}
+	err := json.Unmarshal(r.Body, v)
+	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); err == nil || ok {
+		return nil // Unmarshal has set all other fields
+	}
+	// At the end of the body, Unmarshal scans a space, so it reports {"ok":tr as an
+	// invalid character.
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && syntax.Offset == int64(len(r.Body)) &&
+		(strings.HasPrefix(err.Error(), "unexpected end") || strings.HasPrefix(err.Error(), "invalid character ' '") && !bytes.HasSuffix(r.Body, []byte(" "))) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// MaxElements is ten times the largest page that Slack documents.
+const MaxElements = 10_000
+
+// Array is a JSON array. Only the first MaxElements+1 elements are decoded, because
+// an element of a few bytes can need a lot of memory.
+type Array[T any] []T
+
+// UnmarshalJSON ignores a value that is not an array. An element of the wrong type
+// stays zero.
+func (a *Array[T]) UnmarshalJSON(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if start, _ := dec.Token(); start != json.Delim('[') {
+		return nil
+	}
+	for dec.More() && len(*a) <= MaxElements {
+		var element T
+		_ = dec.Decode(&element)
+		*a = append(*a, element)
+	}
+	return nil
+}
+
+// The kinds of failure that the engine itself distinguishes.
+const (
+	InvalidRequest     = "invalid_request"
+	RateLimited        = "rate_limited"
+	Unavailable        = "unavailable"
+	UnexpectedResponse = "unexpected_response"
+	Canceled           = "canceled"
+)
+
+// Failure says why an attempt failed, or why there was no further attempt.
+type Failure struct {
+	Kind       string
+	Code       string        // the server's error code, safe to show
+	Message    string        // the server's text, unmodified
+	Err        error         // the cause; nil if the code says everything
+	RetryAfter time.Duration // the wait that the server requested; 0 if it requested none
+	Quote      string        // what the response said, to append to Err unless the call is confidential
+	Details    any           // data for the platform's NewError
+	Effect
+	status   int      // the status of the response
+	previous *Failure // the failure of the previous attempt
+}
+
+// Effect says what a failed attempt may have done. It alone decides whether
+// the client retries.
+type Effect struct {
+	Retry   Retry
+	Unknown bool // the attempt may have taken effect
+}
+
+// Retry says which calls the client retries after a failure.
+type Retry int
+
+// The values of Retry.
+const (
+	Never Retry = iota
+	IfIdempotent
+	Always
+)
+
+// The retry contract: every failure of an attempt has one of these effects.
+var (
+	// A failed DNS lookup, a failed dial, an interrupted TLS handshake.
+	NeverSent = Effect{Retry: Always}
+	// A 429 or a rate limit code. The client first waits as long as the server requested.
+	Rejected = Effect{Retry: Always}
+	// A lost connection, the timeout of an attempt, a 500, 502, 503, or 504, a
+	// truncated response, or a code like internal_error.
+	EffectUnknown = Effect{Retry: IfIdempotent, Unknown: true}
+	// A response that is not from the API, although the call may have succeeded. A
+	// retry would get the same response.
+	Unreadable = Effect{Retry: Never, Unknown: true}
+	// Any other response, or a certificate that fails verification.
+	Final = Effect{Retry: Never}
+)
+
+// EffectForStatus returns the effect of an attempt whose response is not from the API.
+func EffectForStatus(status int) Effect {
+	switch {
+	case slices.Contains([]int{500, 502, 503, 504}, status):
+		return EffectUnknown
+	case status < 300, status >= 500, status == http.StatusRequestTimeout:
+		return Unreadable
+	}
+	return Final
+}
+
+// Error describes the failure. The errors of later attempts include this text.
+func (f *Failure) Error() string {
+	text := cmp.Or(f.Code, f.Kind)
+	if f.Code == "" && f.status != 0 {
+		text = fmt.Sprintf("%s (status %d)", text, f.status)
+	}
+	if f.Err != nil {
+		text += ": " + f.Err.Error()
+	}
+	return text
+}
+
+// withCause returns a copy of f with an additional cause.
+func (f *Failure) withCause(cause error) *Failure {
+	next := *f
+	if next.Err = cause; f.Err != nil {
+		next.Err = fmt.Errorf("%w; %w", f.Err, cause)
+	}
+	return &next
+}
+
+// Outcome describes a failed call for NewError.
+type Outcome struct {
+	Method    string
+	Failure          // of the last attempt, or the reason why there was no further attempt
+	Status    int    // the status of the response, or 0
+	RequestID string // of the response
+	Attempts  int
+}
+
+// ErrEffectUnknown is the sentinel of the root package.
+var ErrEffectUnknown = errors.New("the call may have taken effect, so the client did not retry it")

@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	defaultPause = time.Second // after a 429 that does not say how long to wait
+	// maxPause is the longest pause that one response can cause.
+	maxPause = time.Hour
+	// resumeInterval separates the calls that resume after a pause, so that they do
+	// not all get another 429.
+	resumeInterval = 20 * time.Millisecond
+)
+
+// pauses records which methods are paused for all goroutines.
+type pauses struct {
+	mu       sync.Mutex
+	byMethod map[string]*pause
+}
+
+type pause struct {
+	until time.Time
+	next  time.Time // when the next waiting call may resume
+}
+
+// start pauses a method, or extends its pause.
+func (p *pauses) start(method string, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	active := p.active(method)
+	if active == nil {
+		active = new(pause)
+		p.byMethod[method] = active
+	}
+	if until := time.Now().Add(d); until.After(active.until) {
+		active.until = until
+	}
+}
+
+// enqueue adds a caller to the queue of a paused method. It returns the rest of
+// the pause and the delay after it until the caller may resume, or 0 and 0.
+func (p *pauses) enqueue(method string) (rest, delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	active := p.active(method)
+	if active == nil {
+		return 0, 0
+	}
+	if active.next.Before(active.until) {
+		active.next = active.until
+	}
+	delay = active.next.Sub(active.until)
+	active.next = active.next.Add(resumeInterval)
+	return time.Until(active.until), delay
+}
+
+// dequeue removes a caller that stops waiting.
+func (p *pauses) dequeue(method string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if active := p.active(method); active != nil {
+		active.next = active.next.Add(-resumeInterval)
+	}
+}
+
+// active returns the pause of a method, or nil. It deletes a pause that is over.
+func (p *pauses) active(method string) *pause {
+	active := p.byMethod[method]
+	if active != nil && !active.until.After(time.Now()) {
+		delete(p.byMethod, method)
+		return nil
+	}
+	return active
+}
+
+// wait blocks until the next attempt may be sent: for at least d, until the
+// method is not paused, and until the limiter allows the call.
+func (c *call) wait(d time.Duration) *Failure {
+	limiter := c.engine.limiter
+	for {
+		if err := c.contextErr(); err != nil {
+			return canceled(err)
+		}
+		waited, f := c.waitForPause(d)
+		if f != nil {
+			return f
+		}
+		if d = 0; waited {
+			continue // the method may have been paused again
+		}
+		if limiter == nil {
+			return nil
+		}
+		if f := c.waitForLimiter(limiter); f != nil {
+			return f
+		}
+		limiter = nil // only a pause that began in the meantime can still delay the call
+	}
+}
+
+// waitForPause waits for at least d, and until the method's pause is over. It
+// reports whether it waited.
+func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
+	e := c.engine
+	rest, delay := e.pauses.enqueue(c.request.Method)
+	d = max(d, rest+delay)
+	if d <= 0 {
+		return false, nil
+	}
+	deadline, limited := c.Deadline()
+	var err error
+	switch {
+	case rest > e.retry.MaxRetryAfter:
+		err = errors.New("the method is paused because of an earlier 429")
+	case rest > 0 && limited && time.Until(deadline) < d:
+		err = fmt.Errorf("the method is paused because of an earlier 429; wait would exceed the context deadline: %w", context.DeadlineExceeded)
+	}
+	if err != nil {
+		e.pauses.dequeue(c.request.Method)
+		return false, &Failure{Kind: RateLimited, RetryAfter: rest, Err: err}
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c.Done():
+		e.pauses.dequeue(c.request.Method)
+		return false, canceled(c.contextErr())
+	case <-timer.C:
+		return true, nil
+	}
+}
+
+func (c *call) limiterKey() string { return c.engine.platform.Service + "." + c.request.Method }
+
+// waitForLimiter waits for the limiter. If the limiter fails, so does the call.
+func (c *call) waitForLimiter(limiter Limiter) *Failure {
+	err := limiter.Wait(c.Context, c.limiterKey())
+	if err == nil {
+		return nil
+	}
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return &Failure{Kind: f.Kind, RetryAfter: f.RetryAfter, Err: f.Err}
+	}
+	if errors.Is(c.Context.Err(), context.Canceled) {
+		return canceled(c.contextErr())
+	}
+	kind := Unavailable
+	// x/time/rate has no sentinel for a wait that would exceed the deadline.
+	if errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "would exceed context deadline") {
+		kind = RateLimited
+	}
+	return &Failure{Kind: kind, Err: fmt.Errorf("limiter: %w", err)}
+}
+
+// contextErr returns the error of the caller's context. A deadline counts as soon as it
+// has passed, because a dial or a read may notice it before the context does.
+func (c *call) contextErr() error {
+	if err := c.Context.Err(); err != nil {
+		if cause := context.Cause(c.Context); cause != err { //nolint:errorlint // Cause returns Err itself if there is no other cause
+			return fmt.Errorf("%w: %w", err, cause)
+		}
+		return err
+	}
+	if deadline, ok := c.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func canceled(err error) *Failure { return &Failure{Kind: Canceled, Err: err} }

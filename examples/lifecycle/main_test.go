@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -12,6 +15,28 @@ func env(settings map[string]string) func(string) string {
 	return func(name string) string { return settings[name] }
 }
 
+// asProgram is an environment variable that makes the test binary run main.
+const asProgram = "LIFECYCLE_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// TestExitCode checks the exit code and the error text of the program.
+func TestExitCode(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), asProgram+"=1", "SLACK_TOKEN=xoxb-1", "SLACK_USER=")
+	_, err := cmd.Output()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || exit.ExitCode() != 1 || !strings.Contains(string(exit.Stderr), "lifecycle: SLACK_TOKEN is set, but SLACK_USER,") {
+		t.Errorf("got %v, want exit code 1 and an error that names SLACK_USER", err)
+	}
+}
+
 func TestFake(t *testing.T) {
 	var out strings.Builder
 	if err := run(t.Context(), nil, env(nil), &out); err != nil {
@@ -21,7 +46,10 @@ func TestFake(t *testing.T) {
 		"A fake Slack listens on http://127.0.0.1:",
 		"> POST /api/conversations.open  return_im=true&users=U0ALICE01\n",
 		`{"ok":true,"no_op":true,"already_open":true,"channel":{"id":"D000000001"}}`,
+		"Channel D000000001. Already open: false.",
+		"Channel D000000001. Already open: true.",
 		"Found D000000001 with U0ALICE01.",
+		"Already closed: false.",
 		`{"ok":true,"no_op":true,"already_closed":true}`,
 		"user_disabled: the user's account is deactivated",
 		"The client called conversations.open instead: channel D000000002, 2 requests in total.",

@@ -24,7 +24,7 @@ func TestFake(t *testing.T) {
 		"Already closed: true.",
 		`> POST /api/v1/im.delete  {"roomId":"U0ALICE01chatdmtestAdmin01"}`,
 		"Deleted.",
-		"rocketchat im.delete: invalid-channel: the room or user does not exist",
+		"errors.Is(err, chatdm.KindNotFound): rocketchat im.delete: invalid-channel: the room or user does not exist",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output lacks %q:\n%s", want, out.String())

@@ -6,6 +6,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"go/token"
 	"go/types"
@@ -20,13 +21,15 @@ import (
 )
 
 func main() {
-	if err := run("../.."); err != nil {
+	to := flag.String("to", "../..", "the root `folder` of the clone to write to")
+	flag.Parse()
+	if err := run("../..", *to); err != nil {
 		fmt.Fprintln(os.Stderr, "api:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root string) error {
+func run(root, to string) error {
 	modules, err := release.Modules(root)
 	if err != nil {
 		return err
@@ -49,8 +52,8 @@ func run(root string) error {
 		}
 	}
 	// Replace the folder, to remove the files of packages that no longer exist.
-	out := filepath.Join(root, "api")
-	err = errors.Join(os.RemoveAll(out), os.Mkdir(out, 0o755))
+	out := filepath.Join(to, "api")
+	err = errors.Join(os.RemoveAll(out), os.MkdirAll(out, 0o755))
 	for name, text := range files {
 		err = errors.Join(err, os.WriteFile(filepath.Join(out, name), text, 0o644))
 	}

@@ -20,7 +20,7 @@ func TestRun(t *testing.T) {
 	}
 	expect := func(name, want string) {
 		t.Helper()
-		if err := run(root); err != nil {
+		if err := run(root, root); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(filepath.Join(root, "api", name))
@@ -90,7 +90,7 @@ var Default Code
 	expect("nested.txt", "func New(opts ...string) (*error, error)\n")
 
 	write("nested/nested.go", "package nested\n\nfunc New() undefined { return nil }\n")
-	if err := run(root); err == nil {
+	if err := run(root, root); err == nil {
 		t.Error("got nil, want an error for a package that does not compile")
 	}
 	if files, _ := os.ReadDir(filepath.Join(root, "api")); len(files) != 2 {

@@ -7,6 +7,7 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/types"
@@ -18,19 +19,24 @@ import (
 )
 
 func main() {
-	if err := run("../.."); err != nil {
+	to := flag.String("to", "../..", "the root `folder` of the clone to write to")
+	flag.Parse()
+	if err := run("../..", *to); err != nil {
 		fmt.Fprintln(os.Stderr, "pages:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root string) error {
+func run(root, to string) error {
 	slack, err := load(root, ".", "slack")
 	if err != nil {
 		return err
 	}
 	rocketChat, err := load(root, "./rocketchat", "rocketchat")
 	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(to, "docs"), 0o755); err != nil {
 		return err
 	}
 	for name, write := range map[string]func(slack, rocketChat *source) (string, error){
@@ -40,7 +46,7 @@ func run(root string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if err := os.WriteFile(filepath.Join(root, "docs", name), []byte(page), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(to, "docs", name), []byte(page), 0o644); err != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func TestSource(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err := run(root)
+		err := run(root, root)
 		if c.want != "" {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%q for %q: got error %v, want %q", c.new, c.old, err, c.want)

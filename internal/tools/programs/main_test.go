@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestRun(t *testing.T) {
+func TestExtract(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	const (
 		program = "package main\n\nfunc main() {}\n"
@@ -26,7 +26,7 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	written, err := run(from, to)
+	written, err := extract(from, to)
 	if want := []string{"README_1", "docs_testing_1", "docs_testing_2"}; err != nil || !slices.Equal(written, want) {
 		t.Errorf("got %q, %v, want %q", written, err, want)
 	}

@@ -8,6 +8,8 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,13 +41,15 @@ const (
 )
 
 func main() {
-	if err := run("../.."); err != nil {
+	to := flag.String("to", "../..", "the root `folder` of the clone to write to")
+	flag.Parse()
+	if err := run("../..", *to); err != nil {
 		fmt.Fprintln(os.Stderr, "record:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root string) error {
+func run(root, to string) error {
 	cmd := exec.CommandContext(context.Background(), "go", strings.Fields(command)[1:]...)
 	cmd.Dir, cmd.Stderr = root, os.Stderr
 	// With SLACK_TOKEN, the example would run on the real Slack.
@@ -58,7 +62,8 @@ func run(root string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(root, "docs", "lifecycle.svg"), image, 0o644)
+	name := filepath.Join(to, "docs", "lifecycle.svg")
+	return errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, image, 0o644))
 }
 
 // line is a line of the screen. It appears at a time after the start.

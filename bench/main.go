@@ -1,100 +1,112 @@
-// Command bench measures chatdm beside slack-go, go-retryablehttp alone and a
-// client written by hand, all in one run, and prints tables with the ratios and
-// with the goals that are met.
+// Command bench compares chatdm with slack-go, go-retryablehttp, and hand-written
+// clients. It runs the benchmarks of this directory and prints a page with their
+// medians and ratios.
 //
-//	go run ./bench -o docs/performance.md -plot docs/performance.svg
+//	go run ./bench -o docs/performance.md
 package main
 
 import (
+	"bytes"
+	_ "embed"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"time"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"golang.org/x/perf/benchfmt"
+	"golang.org/x/perf/benchproc"
 
 	"github.com/chatdm/chatdm/bench/internal/report"
 )
 
-// effort is how much is measured.
-type effort struct {
-	rounds        int
-	batch         time.Duration
-	loopbackCalls int // by each contender in each of twice as many rounds
-	connCalls     int
-	held          int
-}
-
-var (
-	full  = effort{rounds: 12, batch: 50 * time.Millisecond, loopbackCalls: 3000, connCalls: 10000, held: 10000}
-	quick = effort{rounds: 2, batch: 4 * time.Millisecond, loopbackCalls: 500, connCalls: 1000, held: 1000}
-)
+//go:embed performance.md.tmpl
+var pageText string
 
 func main() {
-	rounds := flag.Int("rounds", full.rounds, "how many rounds to measure")
-	isQuick := flag.Bool("quick", false, "measure for some seconds only, to see that it runs")
-	file := flag.String("o", "", "write the page to this `file`, as Markdown")
-	plotFile := flag.String("plot", "", "write the plot to this `file`, as SVG")
+	rounds := flag.Int("rounds", 12, "how many times to run each benchmark")
+	benchtime := flag.String("benchtime", "60ms", "how long to run each benchmark in a round")
+	quick := flag.Bool("quick", false, "only check that it runs: one round of 1ms")
+	file := flag.String("o", "", "write the page to this `file`, and its plots next to it")
 	flag.Parse()
-	if flag.NArg() > 0 || *rounds < 1 {
-		flag.Usage()
-		os.Exit(2)
+	if *quick {
+		*rounds, *benchtime = 1, "1ms"
 	}
-	e := full
-	e.rounds = *rounds
-	if *isQuick {
-		e = quick
-	}
-	if err := run(e, *file, *plotFile, os.Stdout, os.Stderr); err != nil {
+	if err := run(*rounds, *benchtime, *file); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// run measures, prints what it has measured, and writes the files whose names
-// are not empty.
-func run(e effort, file, plotFile string, out, progress io.Writer) error {
-	r, err := measureAll(e, progress)
+func run(rounds int, benchtime, file string) error {
+	r := &results{Rounds: rounds, Benchtime: benchtime, Machine: report.Machine(), samples: map[sample][]float64{}}
+	var err error
+	if r.Versions, err = report.Versions("github.com/slack-go/slack", "github.com/hashicorp/go-retryablehttp"); err != nil {
+		return err
+	}
+	if err := r.measure(); err != nil {
+		return err
+	}
+	page, err := template.New("page").Parse(pageText)
 	if err != nil {
 		return err
 	}
-	return report.Write(pageTemplate, "measured", r, file, plotFile, &r.PlotFile, r.plot, out)
+	if err := report.WritePage(page, r, file); err != nil || file == "" {
+		return err
+	}
+	return r.plot(strings.TrimSuffix(file, filepath.Ext(file)))
 }
 
-func measureAll(e effort, progress io.Writer) (*results, error) {
-	start := time.Now()
-	r := &results{Rounds: e.rounds, connCalls: e.connCalls, heldCalls: e.held, Load: report.Load()}
-	say := func(what string) { fmt.Fprintf(progress, "%5.1fs  %s\n", time.Since(start).Seconds(), what) }
-	for _, op := range operations() {
-		say(op.name)
-		t, err := measure(op, e.rounds, e.batch)
+// measure runs all benchmarks once in each round, so that a slow phase of the
+// machine affects all contenders.
+func (r *results) measure() error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	test := filepath.Join(dir, "bench.test")
+	build := exec.Command("go", "test", "-c", "-o", test, "github.com/chatdm/chatdm/bench") //nolint:noctx // Ctrl+C ends it
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	for round := range r.Rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, r.Rounds)
+		cmd := exec.Command(test, "-test.run=^$", "-test.bench=.", "-test.benchmem", "-test.benchtime="+r.Benchtime) //nolint:noctx // Ctrl+C ends it
+		out, err := cmd.Output()
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("%w\n%s", err, out)
 		}
-		r.tables = append(r.tables, t)
-	}
-	for _, goroutines := range []int{1, 16, 256} {
-		say(fmt.Sprintf("over loopback, goroutines: %d", goroutines))
-		calls := e.loopbackCalls
-		if goroutines > 64 {
-			calls *= 2 // the first call of a goroutine costs more, and should be one of many
+		if err := r.parse(out); err != nil {
+			return err
 		}
-		t, err := overLoopback(goroutines, calls, 2*e.rounds)
-		if err != nil {
-			return nil, err
+	}
+	return nil
+}
+
+func (r *results) parse(output []byte) error {
+	var parser benchproc.ProjectionParser
+	op, err := parser.Parse("/op", nil)
+	if err != nil {
+		return err
+	}
+	client, err := parser.Parse("/client", nil)
+	if err != nil {
+		return err
+	}
+	reader := benchfmt.NewReader(bytes.NewReader(output), "benchmarks")
+	for reader.Scan() {
+		res, ok := reader.Result().(*benchfmt.Result)
+		if !ok {
+			continue
 		}
-		r.throughputs = append(r.throughputs, t)
+		r.CPU = res.GetConfig("cpu")
+		for _, v := range res.Values {
+			s := sample{op.Project(res).StringValues(), client.Project(res).StringValues(), v.Unit}
+			r.samples[s] = append(r.samples[s], v.Value)
+		}
 	}
-	say("connections")
-	var err error
-	if r.connections, err = countConnections(64, e.connCalls); err != nil {
-		return nil, err
-	}
-	say("calls in flight")
-	if r.held, err = inFlight(e.held); err != nil {
-		return nil, err
-	}
-	say("a huge answer")
-	r.huge = hugeAnswers()
-	say("done")
-	return r, nil
+	return reader.Err()
 }

@@ -39,6 +39,9 @@ func owner(workspace string, processes []string) string {
 	})
 }
 
+// workspace returns a name for one of many workspaces.
+func workspace(i int) string { return fmt.Sprintf("T%08d/A0KRD7HC3", i) }
+
 // A client for each workspace.
 func Example_clients() {
 	slack := chatdmtest.NewSlack() // one stands for both

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -9,9 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/metrics"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,21 +22,15 @@ import (
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
-// held is what one of many holds, in bytes.
-type held struct {
-	name        string
-	heap, stack float64
-}
-
-// measureCosts finds what those who wait hold, what each limiter and each key
-// in Redis takes, and what the first calls ask of Redis.
+// measureCosts measures the memory of waiting calls, limiters, and keys in Redis,
+// and the scripts that a call needs.
 func (r *results) measureCosts(ctx context.Context) error {
 	rdb, err := startRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer rdb.stop()
-	r.redisVersion = rdb.version
+	r.RedisVersion = rdb.version
 	for _, measure := range []func(context.Context, *redisServer) error{r.measureRedis, r.measureLimiters, r.measureWaiting} {
 		if err := measure(ctx, rdb); err != nil {
 			return err
@@ -45,14 +39,11 @@ func (r *results) measureCosts(ctx context.Context) error {
 	return nil
 }
 
-// workspace names one of many.
-func workspace(i int) string { return fmt.Sprintf("T%08d/A0KRD7HC3", i) }
-
-// measureRedis has the first call of many workspaces and then full minutes of
-// some others go through Redis.
+// measureRedis sends the first call of many workspaces, and a full minute of calls
+// of others.
 func (r *results) measureRedis(ctx context.Context, rdb *redisServer) error {
-	// fill sends the first so many calls, in no time, of so many workspaces, and
-	// tells what the keys of one take and what it cost.
+	// fill sends calls for several workspaces, and returns the size of the keys of
+	// one workspace and the load on Redis.
 	fill := func(workspaces, first int, key string, calls int, opts ...chatdmredis.Option) (bytes float64, l load, err error) {
 		before, err := rdb.load(ctx)
 		for i := 0; i < workspaces && err == nil; i++ {
@@ -69,27 +60,27 @@ func (r *results) measureRedis(ctx context.Context, rdb *redisServer) error {
 		return float64(after.memory-before.memory) / float64(workspaces),
 			load{scripts: after.scripts - before.scripts, spent: after.spent - before.spent}, err
 	}
-	// The server's own first allocations, and the script.
+	// Redis allocates memory first, and loads the script.
 	if _, _, err := fill(10, 0, closeKey, 1); err != nil {
 		return err
 	}
 	var l load
 	var err error
-	if r.keyRest, l, err = fill(r.many, 1e6, closeKey, 1); err != nil {
+	if r.KeyRest, l, err = fill(r.Many, 1e6, closeKey, 1); err != nil {
 		return err
 	}
-	r.scriptsFree, r.scriptTime = float64(l.scripts)/float64(r.many), l.spent/time.Duration(l.scripts)
+	r.ScriptsPerFreeCall, r.ScriptTime = float64(l.scripts)/float64(r.Many), l.spent/time.Duration(l.scripts)
 	all := func(key string, n int) chatdmredis.Option {
 		return chatdmredis.WithTier(key, chatdm.Tier{PerMinute: n, Burst: n})
 	}
-	if r.keyClose, _, err = fill(r.many/10, 2e6, closeKey, perMinute, all(closeKey, perMinute)); err != nil {
+	if r.KeyClose, _, err = fill(r.Many/10, 2e6, closeKey, perMinute, all(closeKey, perMinute)); err != nil {
 		return err
 	}
-	r.keyOpen, _, err = fill(r.many/10, 3e6, openKey, perOpen, all(openKey, perOpen))
+	r.KeyOpen, _, err = fill(r.Many/10, 3e6, openKey, perOpen, all(openKey, perOpen))
 	return err
 }
 
-// measureLimiters makes many limiters and clients, each of which paces closes
+// measureLimiters creates many limiters and clients, each of which limits closes
 // and opens.
 func (r *results) measureLimiters(ctx context.Context, rdb *redisServer) error {
 	var failed error
@@ -119,11 +110,11 @@ func (r *results) measureLimiters(ctx context.Context, rdb *redisServer) error {
 		both(l)
 		return l
 	}
-	r.tierBytes, r.clientBytes, r.sharedBytes = each(r.many, tier), each(r.many, client), each(r.many, shared)
+	r.TierBytes, r.ClientBytes, r.SharedBytes = each(r.Many, tier), each(r.Many, client), each(r.Many, shared)
 	return failed
 }
 
-// each is what each of n things takes on the heap.
+// each returns the size on the heap of each of n things.
 func each(n int, newThing func(int) any) float64 {
 	all := make([]any, n)
 	before := report.Settled()
@@ -135,7 +126,7 @@ func each(n int, newThing func(int) any) float64 {
 	return (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(n)
 }
 
-// measureWaiting has many goroutines wait, in each of the ways.
+// measureWaiting measures the memory of goroutines that wait in different ways.
 func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 	s := chatdmtest.NewSlack()
 	defer s.Close()
@@ -156,14 +147,25 @@ func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 	paused := call(chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}))
 	s.Fail("conversations.close", 1, chatdmtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"60"}}})
 	if err := paused(ctx); !gaveUp(err) {
-		return fmt.Errorf("not the refusal that was to come: %w", err)
+		return fmt.Errorf("got %w, want a 429", err)
 	}
 	nothing := func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	hold := func(wait func(context.Context) error) (heap, stack float64, err error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		// The first ten calls are a burst, and do not wait.
+		return report.Hold(r.Many, r.Many-10, func() error {
+			if err := wait(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, chatdm.ErrChannelNotFound) {
+				return err
+			}
+			return nil
+		}, cancel)
+	}
 	// The first goroutines of a program cost more than the later ones.
-	if _, _, err := hold(ctx, r.many, nothing); err != nil {
+	if _, _, err := hold(nothing); err != nil {
 		return err
 	}
 	for _, w := range []struct {
@@ -177,52 +179,17 @@ func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 		{"a call, TierLimiter", call(chatdm.WithLimiter(chatdm.NewTierLimiter()))},
 		{"a call, chatdmredis", call(chatdm.WithLimiter(shared(1)))},
 	} {
-		heap, stack, err := hold(ctx, r.many, w.wait)
+		heap, stack, err := hold(w.wait)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		r.waiting = append(r.waiting, held{w.name, heap, stack})
+		r.Held = append(r.Held, heldBytes{w.name, heap, stack})
 	}
 	return nil
 }
 
-// hold has n goroutines wait and tells what each of them holds.
-func hold(ctx context.Context, n int, wait func(context.Context) error) (heap, stack float64, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	before, others := report.Settled(), waitingGoroutines()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	enough := n - 10 // the first ones pass, as many as a burst has
-	for range n {
-		wg.Go(func() {
-			if e := wait(ctx); e != nil && ctx.Err() == nil && !errors.Is(e, chatdm.ErrChannelNotFound) {
-				mu.Lock()
-				defer mu.Unlock()
-				err = e
-			}
-		})
-	}
-	for deadline := time.Now().Add(time.Minute); waitingGoroutines() < others+enough; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return 0, 0, fmt.Errorf("of %d goroutines, only %d wait", n, waitingGoroutines()-others)
-		}
-	}
-	after := report.Settled()
-	cancel()
-	wg.Wait()
-	per := func(after, before uint64) float64 { return (float64(after) - float64(before)) / float64(n) }
-	return per(after.HeapAlloc, before.HeapAlloc), per(after.StackInuse, before.StackInuse), err
-}
-
-func waitingGoroutines() int {
-	sample := []metrics.Sample{{Name: "/sched/goroutines/waiting:goroutines"}}
-	metrics.Read(sample)
-	return int(sample[0].Value.Uint64())
-}
-
-// redisServer is a Redis of our own, on a socket in a temporary directory, that
-// keeps nothing on disk.
+// redisServer is a Redis process on a socket in a temporary directory. It writes
+// nothing to disk.
 type redisServer struct {
 	socket, version string
 	client          *redis.Client
@@ -235,7 +202,7 @@ func startRedis(ctx context.Context) (*redisServer, error) {
 		return nil, err
 	}
 	s := &redisServer{socket: filepath.Join(dir, "redis.sock")}
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no", //nolint:noctx // stop ends it
+	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no",
 		"--dir", dir, "--logfile", filepath.Join(dir, "log"), "--daemonize", "no")
 	if err := cmd.Start(); err != nil {
 		_ = os.RemoveAll(dir)
@@ -256,15 +223,15 @@ func startRedis(ctx context.Context) (*redisServer, error) {
 		}
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			s.stop()
-			return nil, fmt.Errorf("redis-server does not answer: %w", err)
+			return nil, fmt.Errorf("redis-server does not respond: %w", err)
 		}
 	}
 }
 
-// load is what a Redis has done so far.
+// load is the work of a Redis process so far.
 type load struct {
-	scripts int           // that it was asked to run
-	spent   time.Duration // of its processor, on everything
+	scripts int
+	spent   time.Duration // processor time
 	memory  int
 }
 

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -9,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,13 +23,11 @@ import (
 )
 
 const (
-	closeKey  = "slack.conversations.close"
-	openKey   = "slack.conversations.open"
-	perMinute = 20 // closes, as Slack publishes it
-	perOpen   = 50
+	closeKey = "slack.conversations.close"
+	openKey  = "slack.conversations.open"
 )
 
-// closer closes a direct message. It is for any number of goroutines.
+// closer closes a direct message. It is safe for concurrent use.
 type closer func(ctx context.Context, channel string) error
 
 // contender is one way to get calls through the limit.
@@ -37,16 +36,7 @@ type contender struct {
 	new  func(slackURL string, client *http.Client) closer
 }
 
-const (
-	nameNone  = "chatdm, no limiter"
-	nameTier  = "chatdm, TierLimiter"
-	nameRetry = "slack-go, OptionRetry(3)"
-	nameLoop  = "slack-go, a loop around it"
-	nameRedis = "chatdm, chatdmredis, 3 processes"
-	nameAlone = "chatdm, chatdmredis, 1 process"
-)
-
-// contenders all have their defaults; three retries are slack-go's own.
+// contenders have their defaults. Three retries are the default of slack-go.
 var contenders = []contender{
 	{nameTier, func(url string, client *http.Client) closer {
 		return newChatdm(url, chatdm.WithHTTPClient(client), chatdm.WithLimiter(chatdm.NewTierLimiter()))
@@ -58,7 +48,7 @@ var contenders = []contender{
 		return newSlackGo(url, slack.OptionHTTPClient(client), slack.OptionRetry(3))
 	}},
 	{nameLoop, func(url string, client *http.Client) closer {
-		// What its error is made for: wait as long as it says, and try again.
+		// The documented use of the error: wait as long as it says, and repeat the call.
 		once := newSlackGo(url, slack.OptionHTTPClient(client))
 		return func(ctx context.Context, channel string) error {
 			for {
@@ -96,15 +86,14 @@ func newSlackGo(url string, opts ...slack.Option) closer {
 	}
 }
 
-// gaveUp tells whether a call ended because of the limit, for its caller to
-// see to it.
+// gaveUp reports whether a call failed because of the limit.
 func gaveUp(err error) bool {
 	_, ok := errors.AsType[*slack.RateLimitedError](err)
 	return ok || errors.Is(err, chatdm.KindRateLimited)
 }
 
-// enforcing is a Slack that refuses the 21st close of a minute, and the ids of
-// open direct messages on it.
+// enforcing starts a fake server that rejects the 21st close of a minute, and
+// opens n direct messages on it.
 func enforcing(n int, opts ...chatdmtest.Option) (*chatdmtest.Slack, []string, error) {
 	s := chatdmtest.NewSlack(opts...)
 	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(s.URL), chatdm.WithHTTPClient(s.Client()))
@@ -129,24 +118,15 @@ func enforcing(n int, opts ...chatdmtest.Option) (*chatdmtest.Slack, []string, e
 	return s, channels, nil
 }
 
-// swept is what became of a number of direct messages.
-type swept struct {
-	Name                     string
-	Closed, GivenUp, Refused int
-	Took                     time.Duration
-}
-
-const sweepTotal, sweepGoroutines = 2000, 50
-
-// sweep closes direct messages, each with one call of a closer.
-func sweep(ctx context.Context, c contender, total int, opts ...chatdmtest.Option) (swept, error) {
+// sweep closes all direct messages, each with one call of a closer.
+func sweep(ctx context.Context, c contender, total int, opts ...chatdmtest.Option) (sweepResult, error) {
 	s, channels, err := enforcing(total, opts...)
 	if err != nil {
-		return swept{}, err
+		return sweepResult{}, err
 	}
 	defer s.Close()
 	one := c.new(s.URL, s.Client())
-	result := swept{Name: c.name}
+	result := sweepResult{Name: c.name}
 	var mu sync.Mutex
 	work := make(chan string)
 	var wg sync.WaitGroup
@@ -182,47 +162,17 @@ func sweep(ctx context.Context, c contender, total int, opts ...chatdmtest.Optio
 	return result, err
 }
 
-// recordSweeps has go test measure the sweeps: testing/synctest needs a test.
-func recordSweeps(ctx context.Context) ([]swept, error) {
-	dir, err := os.MkdirTemp("", "scaling")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	file := filepath.Join(dir, "sweeps.json")
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", "^TestSweep$", "github.com/chatdm/chatdm/bench/scaling", "-record", file)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go test: %w\n%s", err, out)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var all []swept
-	return all, json.Unmarshal(text, &all)
-}
-
-// timed is what a contender did on the clock.
-type timed struct {
-	name          string
-	done, refused []time.Duration // since the start, as the server saw them
-	givenUp       int
-	scripts       int // run on Redis
-}
-
-const clockGoroutines = 48 // in all processes of a contender
-
-// onTheClock runs no limiter, TierLimiter, slack-go and chatdmredis at the same
-// time, each against a Slack of its own.
-func onTheClock(ctx context.Context, length time.Duration) ([]*timed, error) {
+// onTheClock runs the contenders at the same time in real time, each against its
+// own fake server.
+func onTheClock(ctx context.Context, length time.Duration) ([]*clockRun, error) {
 	start := time.Now().Add(time.Second)
 	end := start.Add(length)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	var all []*timed
-	measure := func(name string, do func(t *timed, s *chatdmtest.Slack, j job) error) {
-		t := &timed{name: name}
+	var all []*clockRun
+	measure := func(name string, do func(t *clockRun, s *chatdmtest.Slack, j job) error) {
+		t := &clockRun{Name: name}
 		all = append(all, t)
 		wg.Go(func() {
 			s, channels, err := enforcing(1)
@@ -237,16 +187,16 @@ func onTheClock(ctx context.Context, length time.Duration) ([]*timed, error) {
 			for _, r := range s.Requests() {
 				switch since := r.Time.Sub(start); r.Status {
 				case http.StatusOK:
-					t.done = append(t.done, since)
+					t.Done = append(t.Done, since)
 				case http.StatusTooManyRequests:
-					t.refused = append(t.refused, since)
+					t.Refused = append(t.Refused, since)
 				}
 			}
 		})
 	}
-	for _, c := range contenders[:3] { // the loop is as good as the retries
-		measure(c.name, func(t *timed, s *chatdmtest.Slack, j job) (err error) {
-			t.givenUp, err = closeUntil(ctx, c.new(s.URL, s.Client()), j)
+	for _, c := range contenders[:3] { // not the loop, which resembles OptionRetry
+		measure(c.name, func(t *clockRun, s *chatdmtest.Slack, j job) (err error) {
+			t.GivenUp, err = closeUntil(ctx, c.new(s.URL, s.Client()), j)
 			return err
 		})
 	}
@@ -254,7 +204,7 @@ func onTheClock(ctx context.Context, length time.Duration) ([]*timed, error) {
 		name      string
 		processes int
 	}{{nameRedis, 3}, {nameAlone, 1}} {
-		measure(shared.name, func(t *timed, _ *chatdmtest.Slack, j job) error {
+		measure(shared.name, func(t *clockRun, _ *chatdmtest.Slack, j job) error {
 			rdb, err := startRedis(ctx)
 			if err != nil {
 				return err
@@ -262,11 +212,11 @@ func onTheClock(ctx context.Context, length time.Duration) ([]*timed, error) {
 			defer rdb.stop()
 			j.Redis = rdb.socket
 			j.Goroutines /= shared.processes
-			if t.givenUp, err = j.in(ctx, shared.processes); err != nil {
+			if t.GivenUp, err = j.in(ctx, shared.processes); err != nil {
 				return err
 			}
 			load, err := rdb.load(ctx)
-			t.scripts = load.scripts
+			t.Scripts = load.scripts
 			return err
 		})
 	}
@@ -274,7 +224,7 @@ func onTheClock(ctx context.Context, length time.Duration) ([]*timed, error) {
 	return all, context.Cause(ctx)
 }
 
-// job is what a process of its own has to do.
+// job is the work of one chatdmredis process.
 type job struct {
 	Redis, Slack, Channel string
 	Goroutines            int
@@ -283,8 +233,7 @@ type job struct {
 
 const workerEnv = "CHATDM_SCALING_WORKER"
 
-// in has processes of their own do the job, and returns how many calls they
-// gave up.
+// in runs the job in several processes, and returns how many calls they gave up.
 func (j job) in(ctx context.Context, processes int) (givenUp int, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -312,7 +261,7 @@ func (j job) in(ctx context.Context, processes int) (givenUp int, err error) {
 	return givenUp, errors.Join(errs...)
 }
 
-// work is what a process does for a job.
+// work does the job in a process of its own.
 func work(text string) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
@@ -331,12 +280,11 @@ func work(text string) error {
 	return json.NewEncoder(os.Stdout).Encode(n)
 }
 
-// closeUntil closes the same direct message again and again, which counts like
-// any other call, and returns how many calls were given up.
+// closeUntil repeatedly closes the same direct message, and returns how many calls
+// were given up.
 func closeUntil(ctx context.Context, one closer, j job) (givenUp int, err error) {
 	time.Sleep(time.Until(j.Start))
-	// Not a deadline, which the limiters would see: it is as if nobody knew when
-	// it ends.
+	// Cancel instead of setting a deadline, which would change what the limiters do.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer time.AfterFunc(time.Until(j.End), cancel).Stop()

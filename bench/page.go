@@ -275,14 +275,14 @@ func (r *results) plot(prefix string) error {
 			{"Rocket.Chat delete", opDelete, unit}, {"create a client", opNew, unit}}
 	}
 	return errors.Join(
-		r.bars(prefix+"-time.svg", "Time per call, in memory (median)", "µs", 1e6, calls(unitTime)),
-		r.bars(prefix+"-memory.svg", "Memory allocated per call", "KiB", 1.0/1024, calls(unitBytes)),
-		r.bars(prefix+"-held.svg", "Memory held by a call that waits for its response", "KiB", 1.0/1024,
+		r.bars(prefix+"-time.svg", "Time per call, in memory (median)", "operation", "µs", 1e6, calls(unitTime)),
+		r.bars(prefix+"-memory.svg", "Memory allocated per call", "operation", "KiB", 1.0/1024, calls(unitBytes)),
+		r.bars(prefix+"-held.svg", "Memory held by a call that waits for its response", "where the call waits", "KiB", 1.0/1024,
 			[]bar{{"before the header", opHeader, unitHeld}, {"in the body", opBody, unitHeld}}),
 	)
 }
 
-func (r *results) bars(file, title, unit string, scale float64, groups []bar) error {
+func (r *results) bars(file, title, x, unit string, scale float64, groups []bar) error {
 	const width, height = 860, 340
 	barWidth := vg.Length(width-90) / vg.Length(len(groups)*(len(plotted)+1))
 	highest := 0.0
@@ -314,7 +314,7 @@ func (r *results) bars(file, title, unit string, scale float64, groups []bar) er
 		}
 		parts = append(parts, bars, labels)
 	}
-	p := report.NewPlot(title, "operation", unit, 0, highest*1.08)
+	p := report.NewPlot(title, x, unit, 0, highest*1.08)
 	p.Add(parts...)
 	var names []string
 	for _, g := range groups {

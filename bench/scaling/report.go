@@ -64,14 +64,19 @@ type heldBytes struct {
 //go:embed scaling.md.tmpl
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"count": count, "allowed": allowed}).Parse(pageText))
+
+var integer = report.Integer
+
+// count formats a number with separators between thousands.
+func count(n int) string { return report.English.Sprint(n) }
 
 // Sweeps returns the table of the sweeps in fake time.
 func (r *results) Sweeps() string {
 	rows := [][]string{{"", "closed", "given up", "refusals", "took", "time ÷ least"}}
 	for _, s := range r.Swept {
 		rows = append(rows, []string{
-			s.Name, report.English.Sprint(s.Closed), report.English.Sprint(s.GivenUp), report.English.Sprint(s.Refused),
+			s.Name, count(s.Closed), count(s.GivenUp), count(s.Refused),
 			s.Took.Round(time.Second).String(), fmt.Sprintf("%.3f", float64(s.Took)/float64(least(s.Closed))),
 		})
 	}
@@ -89,19 +94,20 @@ func (r *results) Runs() string {
 	for _, t := range r.Clock {
 		scripts, perCall := "", ""
 		if t.Scripts > 0 {
-			scripts, perCall = report.English.Sprint(t.Scripts), fmt.Sprintf("%.2f", t.scriptsPerCall())
+			scripts, perCall = count(t.Scripts), fmt.Sprintf("%.2f", r.PerCall(t.Name))
 		}
 		rows = append(rows, []string{
-			t.Name, report.English.Sprint(len(t.Done)), report.English.Sprint(len(t.Refused)), report.English.Sprint(t.GivenUp), scripts, perCall,
+			t.Name, count(len(t.Done)), count(len(t.Refused)), count(t.GivenUp), scripts, perCall,
 		})
 	}
 	return report.Table(rows...)
 }
 
-func (t *clockRun) scriptsPerCall() float64 { return float64(t.Scripts) / float64(max(1, len(t.Done))) }
-
-// Allowed returns how many calls the limit allowed in real time.
-func (r *results) Allowed() string { return report.English.Sprint(allowed(r.Length)) }
+// PerCall returns the scripts on Redis per call of a contender.
+func (r *results) PerCall(name string) float64 {
+	t := r.run(name)
+	return float64(t.Scripts) / float64(max(1, len(t.Done)))
+}
 
 // allowed returns how many calls the limit allows until a time. The first window
 // begins at zero.
@@ -113,7 +119,7 @@ func allowed(at time.Duration) int {
 func (r *results) Waiting() string {
 	rows := [][]string{{"bytes", "heap", "stack", "sum"}}
 	for _, w := range r.Held {
-		rows = append(rows, []string{w.Name, report.Integer(w.Heap), report.Integer(w.Stack), report.Integer(w.Heap + w.Stack)})
+		rows = append(rows, []string{w.Name, integer(w.Heap), integer(w.Stack), integer(w.Heap + w.Stack)})
 	}
 	return report.Table(rows...)
 }
@@ -122,20 +128,14 @@ func (r *results) Waiting() string {
 func (r *results) Things() string {
 	return report.Table(
 		[]string{"", "bytes"},
-		[]string{"TierLimiter, pacing closes and opens", report.Integer(r.TierBytes)},
-		[]string{"chatdmredis's Limiter, likewise", report.Integer(r.SharedBytes)},
-		[]string{"client with its TierLimiter, likewise", report.Integer(r.ClientBytes)},
-		[]string{"in Redis, a workspace with one call of one method", report.Integer(r.KeyRest)},
-		[]string{"in Redis, a workspace with a minute's 20 closes", report.Integer(r.KeyClose)},
-		[]string{"in Redis, a workspace with a minute's 50 opens", report.Integer(r.KeyOpen)},
+		[]string{"TierLimiter, pacing closes and opens", integer(r.TierBytes)},
+		[]string{"chatdmredis's Limiter, likewise", integer(r.SharedBytes)},
+		[]string{"client with its TierLimiter, likewise", integer(r.ClientBytes)},
+		[]string{"in Redis, a workspace with one call of one method", integer(r.KeyRest)},
+		[]string{"in Redis, a workspace with a minute's 20 closes", integer(r.KeyClose)},
+		[]string{"in Redis, a workspace with a minute's 50 opens", integer(r.KeyOpen)},
 	)
 }
-
-// ScriptsFree returns the scripts for a call that does not wait.
-func (r *results) ScriptsFree() string { return fmt.Sprintf("%.2f", r.ScriptsPerFreeCall) }
-
-// ScriptMicros returns the processor time of Redis for one script.
-func (r *results) ScriptMicros() string { return fmt.Sprintf("%.0f", r.ScriptTime.Seconds()*1e6) }
 
 // ScriptsPerSecond returns how many scripts keep one Redis busy.
 func (r *results) ScriptsPerSecond() string { return roughly(1 / r.ScriptTime.Seconds()) }
@@ -146,11 +146,11 @@ func roughly(v float64) string {
 	for v/unit >= 100 {
 		unit *= 10
 	}
-	return report.Integer(float64(int(v/unit+0.5)) * unit)
+	return integer(float64(int(v/unit+0.5)) * unit)
 }
 
 // Least returns the minimum time of a sweep.
-func (r *results) Least() string { return least(sweepTotal).String() }
+func (r *results) Least() time.Duration { return least(sweepTotal) }
 
 // LoopRefusals returns the 429s of the loop for each close.
 func (r *results) LoopRefusals() string {
@@ -165,22 +165,12 @@ func (r *results) OverTier() string {
 	return fmt.Sprintf("%.1f %%", 100*s.Took.Minutes()*perMinute/float64(max(1, s.Closed)))
 }
 
-// PerCallAlone returns the scripts per call of one busy process.
-func (r *results) PerCallAlone() string {
-	return fmt.Sprintf("%.2f", r.run(nameAlone).scriptsPerCall())
-}
-
-// PerCallThree returns the scripts per call of three busy processes.
-func (r *results) PerCallThree() string {
-	return fmt.Sprintf("%.2f", r.run(nameRedis).scriptsPerCall())
-}
-
 // Goroutines returns how many there were in real time.
 func (r *results) Goroutines() int { return clockGoroutines }
 
 // StartCalls returns the burst of new limiters for the most workspaces.
 func (r *results) StartCalls() string {
-	return report.English.Sprint(workspaces[len(workspaces)-1] * perMinute / 5)
+	return count(workspaces[len(workspaces)-1] * perMinute / 5)
 }
 
 // CallMicros returns the processor time that Fleet assumes.
@@ -188,9 +178,6 @@ func (r *results) CallMicros() int64 { return callCost.Microseconds() }
 
 // ResponseMillis returns the time until the response that Fleet assumes.
 func (r *results) ResponseMillis() int64 { return callResponse.Milliseconds() }
-
-// Waiters returns how many goroutines waited at the same time.
-func (r *results) Waiters() string { return report.English.Sprint(r.Many) }
 
 var (
 	messages   = []int{1e4, 1e5, 1e6, 1e7}
@@ -202,11 +189,11 @@ var (
 func (r *results) Durations(perMinute int) string {
 	head := []string{"direct messages"}
 	for _, w := range workspaces {
-		head = append(head, report.English.Sprint(w)+" ws")
+		head = append(head, count(w)+" ws")
 	}
 	rows := [][]string{head}
 	for _, n := range messages {
-		row := []string{report.English.Sprint(n)}
+		row := []string{count(n)}
 		for _, w := range workspaces {
 			row = append(row, span(time.Duration(n/w)*time.Minute/time.Duration(perMinute), n/w <= perMinute/5))
 		}
@@ -243,11 +230,11 @@ const (
 // Fleet returns the table of what workspaces need while all of them close.
 func (r *results) Fleet() string {
 	rows := [][]string{{"workspaces", "calls/s", "in flight", "of one core", "clients, MiB", "scripts/s, 1 process", "3 processes", "of one Redis", "Redis, MiB"}}
-	alone, three := r.run(nameAlone).scriptsPerCall(), r.run(nameRedis).scriptsPerCall()
+	alone, three := r.PerCall(nameAlone), r.PerCall(nameRedis)
 	for _, w := range workspaces {
 		calls := float64(w) * perMinute / 60
 		rows = append(rows, []string{
-			report.English.Sprint(w), small(calls), small(calls * callResponse.Seconds()), small(100*calls*callCost.Seconds()) + " %",
+			count(w), small(calls), small(calls * callResponse.Seconds()), small(100*calls*callCost.Seconds()) + " %",
 			small(float64(w) * r.ClientBytes / (1 << 20)), small(calls * alone), small(calls * three),
 			small(100*calls*three*r.ScriptTime.Seconds()) + " %", small(float64(w) * r.KeyClose / (1 << 20)),
 		})
@@ -263,7 +250,7 @@ func small(v float64) string {
 	case v < 99.95:
 		return fmt.Sprintf("%.1f", v)
 	}
-	return report.Integer(v)
+	return integer(v)
 }
 
 func (r *results) run(name string) *clockRun {

@@ -26,8 +26,8 @@ import (
 var pageText string
 
 func main() {
-	rounds := flag.Int("rounds", 12, "how many times to run each benchmark")
-	benchtime := flag.String("benchtime", "60ms", "how long to run each benchmark in a round")
+	rounds := flag.Int("rounds", 20, "how many times to run each benchmark")
+	benchtime := flag.String("benchtime", "30ms", "how long to run each benchmark in a round")
 	quick := flag.Bool("quick", false, "only check that it runs: one round of 1ms")
 	file := flag.String("o", "", "write the page to this `file`, and its plots next to it")
 	flag.Parse()

@@ -28,7 +28,7 @@ func (r *results) plot(file string) error {
 	var rows [][]*plot.Plot
 	for i, name := range []string{nameNone, nameTier, nameRetry, nameRedis} {
 		t := r.run(name)
-		title := fmt.Sprintf("%s: %d done, %d 429s", t.Name, len(t.Done), len(t.Refused))
+		title := fmt.Sprintf("%s: %d done, 429s: %d", t.Name, len(t.Done), len(t.Refused))
 		p := report.NewPlot(title, "minutes", "calls", r.Length.Minutes(), 1.05*float64(highest))
 		p.Title.TextStyle.Font = report.Sans(13)
 		var windows []time.Duration

@@ -72,9 +72,8 @@ func (a *Array[T]) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	for dec.More() && len(*a) <= MaxElements {
-		var element T
-		_ = dec.Decode(&element)
-		*a = append(*a, element)
+		*a = append(*a, *new(T))
+		_ = dec.Decode(&(*a)[len(*a)-1])
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/examples/internal/fakeslack"
 )
 
 const (
@@ -50,7 +51,7 @@ func (p *program) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ids, err := openDMs(ctx, slack, client, demoDMs)
+	ids, err := fakeslack.OpenDMs(ctx, slack, client, demoDMs)
 	if err != nil {
 		return err
 	}
@@ -144,14 +145,9 @@ func (p *program) demo(ctx context.Context) error {
 		return err
 	}
 	r.print(p.stdout)
-	byStatus := make(map[int]int)
-	for _, r := range slack.Requests() {
-		if r.Method == taskType {
-			byStatus[r.Status]++
-		}
-	}
+	byStatus := fakeslack.Statuses(slack, taskType)
 	slack.Limit(taskType, 0, 0)
-	open, err := stillOpen(ctx, client, ids)
+	open, err := fakeslack.StillOpen(ctx, client, ids)
 	if err != nil {
 		return err
 	}
@@ -283,33 +279,4 @@ func age(ctx context.Context, rdb *redis.Client, queue string, ids []string) err
 		}
 	}
 	return nil
-}
-
-// openDMs opens n direct messages.
-func openDMs(ctx context.Context, slack *chatdmtest.Slack, client *chatdm.Client, n int) (ids []string, err error) {
-	for i := range n {
-		user := chatdmtest.User{ID: fmt.Sprintf("U%08d", i+1)}
-		slack.AddUser(user)
-		dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{user.ID}})
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, dm.Channel.ID)
-	}
-	return ids, nil
-}
-
-// stillOpen closes the conversations, and returns the IDs of those that were open.
-// Slack does not list which are open.
-func stillOpen(ctx context.Context, client *chatdm.Client, ids []string) (open []string, err error) {
-	for _, id := range ids {
-		res, err := client.Conversations.Close(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if !res.AlreadyClosed {
-			open = append(open, id)
-		}
-	}
-	return open, nil
 }

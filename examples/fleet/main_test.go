@@ -30,6 +30,7 @@ import (
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmredis"
 	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/examples/internal/fakeslack"
 )
 
 // asProgram is an environment variable that makes the test binary run main.
@@ -99,7 +100,7 @@ func newBench(t *testing.T, n int) *bench {
 	if b.client, err = chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(b.slack.URL)); err != nil {
 		t.Fatal(err)
 	}
-	if b.ids, err = openDMs(t.Context(), b.slack, b.client, n); err != nil {
+	if b.ids, err = fakeslack.OpenDMs(t.Context(), b.slack, b.client, n); err != nil {
 		t.Fatal(err)
 	}
 	b.slack.ResetRequests()
@@ -186,7 +187,7 @@ func (b *bench) closes() (n int) {
 // mustBeClosed checks that all direct messages are closed.
 func (b *bench) mustBeClosed(t *testing.T) {
 	t.Helper()
-	open, err := stillOpen(t.Context(), b.client, b.ids)
+	open, err := fakeslack.StillOpen(t.Context(), b.client, b.ids)
 	if err != nil || open != nil {
 		t.Errorf("still open: %v, %v", open, err)
 	}

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,11 +46,7 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 	case user == "":
 		return errors.New("SLACK_TOKEN is set, but SLACK_USER, the ID of a person to open a direct message with, is not")
 	}
-	var opts []chatdm.Option
-	if root := env("SLACK_API_URL"); root != "" {
-		opts = append(opts, chatdm.WithBaseURL(root))
-	}
-	d, err := newDemo(token, out, opts...)
+	d, err := newDemo(token, cmp.Or(env("SLACK_API_URL"), "https://slack.com/api"), out)
 	if err != nil {
 		return err
 	}
@@ -61,7 +58,7 @@ func fake(ctx context.Context, out io.Writer) error {
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
 	fmt.Fprintf(out, "A fake Slack listens on %s.\n", slack.URL)
-	d, err := newDemo(chatdmtest.BotToken, out, chatdm.WithBaseURL(slack.URL))
+	d, err := newDemo(chatdmtest.BotToken, slack.URL, out)
 	if err != nil {
 		return err
 	}
@@ -103,9 +100,9 @@ type demo struct {
 	client *chatdm.Client
 }
 
-func newDemo(token string, out io.Writer, opts ...chatdm.Option) (*demo, error) {
+func newDemo(token, root string, out io.Writer) (*demo, error) {
 	d := &demo{Show: show.New(out)}
-	client, err := chatdm.NewClient(token, append(opts, chatdm.WithHTTPClient(d.HTTPClient()))...)
+	client, err := chatdm.NewClient(token, chatdm.WithBaseURL(root), chatdm.WithHTTPClient(d.HTTPClient()))
 	d.client = client
 	return d, err
 }

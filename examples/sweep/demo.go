@@ -12,6 +12,7 @@ import (
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/examples/internal/fakeslack"
 )
 
 // demo sweeps a fake Slack that sometimes fails, and prints which requests the fake
@@ -30,19 +31,12 @@ func (p *program) demo(ctx context.Context) (int, error) {
 	}
 
 	// 40 direct messages, the last of which is closed already.
-	var dms []string
-	for i := range 40 {
-		user := chatdmtest.User{ID: fmt.Sprintf("U%08d", i+1)}
-		slack.AddUser(user)
-		dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{user.ID}})
-		if err != nil {
-			return exitCode(err), err
-		}
-		if dms = append(dms, dm.Channel.ID); i == 39 {
-			if _, err := client.Conversations.Close(ctx, dm.Channel.ID); err != nil {
-				return exitCode(err), err
-			}
-		}
+	dms, err := fakeslack.OpenDMs(ctx, slack, client, 40)
+	if err != nil {
+		return exitCode(err), err
+	}
+	if _, err := client.Conversations.Close(ctx, dms[39]); err != nil {
+		return exitCode(err), err
 	}
 	ids := strings.Join(append(dms, "D0UNKNOWN", "C0GENERAL"), "\n")
 	slack.AddChannel(chatdmtest.Channel{ID: "C0GENERAL", Name: "general"})
@@ -72,27 +66,16 @@ func (p *program) demo(ctx context.Context) (int, error) {
 		return code, err
 	}
 
-	byStatus := make(map[int]int)
-	for _, r := range slack.Requests() {
-		if r.Method == "conversations.close" {
-			byStatus[r.Status]++
-		}
-	}
+	byStatus := fakeslack.Statuses(slack, "conversations.close")
 	// Slack does not list which direct messages are open, but a second close shows
 	// which were.
 	slack.Limit("conversations.close", 0, 0)
-	open := 0
-	for _, id := range dms {
-		closed, err := client.Conversations.Close(ctx, id)
-		if err != nil {
-			return exitCode(err), err
-		}
-		if !closed.AlreadyClosed {
-			open++
-		}
+	open, err := fakeslack.StillOpen(ctx, client, dms)
+	if err != nil {
+		return exitCode(err), err
 	}
 	fmt.Fprintf(out, "\nThe server received %d requests that succeeded or named a bad ID, %d above the rate limit (429),\n%d that failed with 503, and %d whose response was lost. %d direct messages are still open.\n",
-		byStatus[200], byStatus[429], byStatus[503], byStatus[0], open)
+		byStatus[200], byStatus[429], byStatus[503], byStatus[0], len(open))
 	fmt.Fprintf(out, "Outside of the demo, the exit code would be %d, because two IDs could not be closed.\n", code)
 	return exitOK, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -92,4 +93,24 @@ func (p *program) readIDs() ([]string, error) {
 		return nil, fmt.Errorf("-ids: %s: %w", name, err)
 	}
 	return list, nil
+}
+
+// interruptible returns the results of read, or the error of ctx if ctx ends first.
+// A read from a terminal cannot be interrupted.
+func interruptible(ctx context.Context, read func() ([]string, error)) ([]string, error) {
+	type result struct {
+		ids []string
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		ids, err := read()
+		done <- result{ids, err}
+	}()
+	select {
+	case r := <-done:
+		return r.ids, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

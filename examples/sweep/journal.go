@@ -262,3 +262,21 @@ func (j *journal) close() {
 		j.file.Close()
 	}
 }
+
+// checkJournal returns an error if this run cannot use the journal.
+func (p *program) checkJournal(j *journal, given []string) error {
+	sameIDs := func(a, b []string) bool {
+		return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+	}
+	switch {
+	case j.list == nil && given == nil && !p.list:
+		return fmt.Errorf("the journal %s is missing or empty: begin with -ids or -list", p.journal)
+	case j.list != nil && !p.resume && len(j.pending()) == 0:
+		return fmt.Errorf("the sweep of the journal %s is complete: remove the journal, or use another", p.journal)
+	case j.list != nil && !p.resume:
+		return fmt.Errorf("the sweep of the journal %s is not complete: use -resume, or another journal", p.journal)
+	case j.list != nil && given != nil && !sameIDs(given, j.list.IDs):
+		return fmt.Errorf("the journal %s has a different list of IDs: omit -ids, or use another journal", p.journal)
+	}
+	return nil
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/examples/internal/fakeslack"
 )
 
 // asProgram is an environment variable that makes the test binary run main.
@@ -276,31 +276,21 @@ func (w *witness) killTime(received int, first bool) <-chan time.Time {
 }
 
 // openDMs opens n direct messages.
-func openDMs(t *testing.T, slack *chatdmtest.Slack, client *chatdm.Client, n int) (ids []string) {
+func openDMs(t *testing.T, slack *chatdmtest.Slack, client *chatdm.Client, n int) []string {
 	t.Helper()
-	for i := range n {
-		user := chatdmtest.User{ID: fmt.Sprintf("U%08d", i+1)}
-		slack.AddUser(user)
-		dm, err := client.Conversations.Open(t.Context(), chatdm.ConversationsOpenParams{Users: []string{user.ID}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, dm.Channel.ID)
+	ids, err := fakeslack.OpenDMs(t.Context(), slack, client, n)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return ids
 }
 
 // stillOpen closes the conversations, and returns the IDs of those that were open.
-func stillOpen(t *testing.T, client *chatdm.Client, ids []string) (open []string) {
+func stillOpen(t *testing.T, client *chatdm.Client, ids []string) []string {
 	t.Helper()
-	for _, id := range ids {
-		res, err := client.Conversations.Close(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !res.AlreadyClosed {
-			open = append(open, id)
-		}
+	open, err := fakeslack.StillOpen(t.Context(), client, ids)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return open
 }

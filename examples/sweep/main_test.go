@@ -18,6 +18,7 @@ import (
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
+	"github.com/chatdm/chatdm/examples/internal/fakeslack"
 )
 
 // bench is a fake Slack and a directory with the files of the program.
@@ -352,12 +353,7 @@ func TestPaced(t *testing.T) {
 	if took := time.Since(start); took < time.Second {
 		t.Errorf("took %v", took)
 	}
-	byStatus := make(map[int]int)
-	for _, r := range b.slack.Requests() {
-		if r.Method == "conversations.close" {
-			byStatus[r.Status]++
-		}
-	}
+	byStatus := fakeslack.Statuses(b.slack, "conversations.close")
 	if byStatus[200] != 12 || byStatus[429] < 1 || byStatus[429] > 4 {
 		t.Errorf("got %v responses by status", byStatus)
 	}

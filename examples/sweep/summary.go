@@ -1,15 +1,82 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 )
+
+// report prints the summary of a sweep that ended with err, and returns the exit
+// code.
+func (p *program) report(ctx context.Context, s *sweep, err error) (int, error) {
+	sum := s.summary()
+	switch {
+	case sum.Pending == 0: // complete, even if something stopped the sweep at the end
+		err = nil
+		if len(sum.Failures) > 0 {
+			sum.ExitCode = exitIncomplete
+		}
+	case ctx.Err() != nil:
+		sum.Status, sum.ExitCode = "interrupted", exitInterrupted
+		err = errors.New("interrupted")
+	case s.journal.err != nil:
+		sum.Status, sum.ExitCode = "journal_failed", exitUsage
+	default:
+		sum.Status, sum.ExitCode = "incomplete", exitIncomplete
+		if s.denied {
+			sum.ExitCode = exitDenied
+		}
+		if err == nil {
+			err = errors.New("incomplete")
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("%w; %d IDs are pending: continue with -resume -journal %s", err, sum.Pending, p.journal)
+	}
+	if p.json != "-" {
+		sum.table(p.stdout)
+	}
+	if jsonErr := p.writeJSON(sum); jsonErr != nil {
+		return exitUsage, fmt.Errorf("cannot write the summary: %w", jsonErr)
+	}
+	return sum.ExitCode, err
+}
+
+// createJSON creates the file of -json, so that a bad path fails before the
+// sweep rather than after it.
+func (p *program) createJSON() error {
+	if p.json == "" || p.json == "-" {
+		return nil
+	}
+	file, err := os.OpenFile(p.json, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("-json: %w", err)
+	}
+	return file.Close()
+}
+
+func (p *program) writeJSON(sum *summary) error {
+	switch p.json {
+	case "":
+		return nil
+	case "-":
+		return sum.json(p.stdout)
+	}
+	var text bytes.Buffer
+	if err := sum.json(&text); err != nil {
+		return err
+	}
+	return os.WriteFile(p.json, text.Bytes(), 0o600)
+}
 
 // outcomePending is the outcome of IDs without a result, which -resume closes.
 const outcomePending = "pending"

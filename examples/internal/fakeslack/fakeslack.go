@@ -1,0 +1,53 @@
+// Package fakeslack opens direct messages on a fake Slack, and checks what became of
+// them.
+package fakeslack
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/chatdmtest"
+)
+
+// OpenDMs adds n users, opens a direct message with each, and returns the IDs of the
+// conversations.
+func OpenDMs(ctx context.Context, slack *chatdmtest.Slack, client *chatdm.Client, n int) (ids []string, err error) {
+	for i := range n {
+		user := chatdmtest.User{ID: fmt.Sprintf("U%08d", i+1)}
+		slack.AddUser(user)
+		dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{user.ID}})
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, dm.Channel.ID)
+	}
+	return ids, nil
+}
+
+// StillOpen closes the conversations, and returns the IDs of those that were open.
+// Slack does not list which are open.
+func StillOpen(ctx context.Context, client *chatdm.Client, ids []string) (open []string, err error) {
+	for _, id := range ids {
+		res, err := client.Conversations.Close(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if !res.AlreadyClosed {
+			open = append(open, id)
+		}
+	}
+	return open, nil
+}
+
+// Statuses counts the requests that called a method, by the status of the response. A
+// response that was lost has the status 0.
+func Statuses(slack *chatdmtest.Slack, method string) map[int]int {
+	byStatus := make(map[int]int)
+	for _, r := range slack.Requests() {
+		if r.Method == method {
+			byStatus[r.Status]++
+		}
+	}
+	return byStatus
+}

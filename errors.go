@@ -27,7 +27,9 @@ type Error struct {
 	Service string // "slack" or "rocketchat"
 	Method  string // the API method: "conversations.open" if IM.Open fell back to it, "NewClient" for the constructor
 	// Code is the server's error code, or empty if it sent none. A 429 always has
-	// the code [ErrRateLimited] (on Rocket.Chat, rocketchat.ErrTooManyRequests).
+	// the code [ErrRateLimited] (on Rocket.Chat, rocketchat.ErrTooManyRequests). A call
+	// that the client or the limiter held back has no code, so for rate limits, check
+	// for [KindRateLimited].
 	Code       Code
 	Kind       Kind   // what to do about the error; never empty
 	Message    string // the server's text on one line
@@ -167,7 +169,8 @@ const (
 )
 
 // Kind says what to do about an error. Each kind is a sentinel for [errors.Is],
-// and an error has exactly one. Check for [ErrEffectUnknown] first.
+// and an error has exactly one. Check for [ErrEffectUnknown] first. The constants
+// from [KindInvalidRequest] to [KindUnknown] are all the kinds.
 type Kind string
 
 const (

@@ -48,7 +48,15 @@
 //
 // Rate limits and delays use the time package. To test them without really waiting,
 // run the test in a [testing/synctest] bubble and start the server with [InMemory].
-// Start the server, use it, and call Close inside the bubble.
+// Start the server, use it, and call Close inside the bubble:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		slack := chatdmtest.NewSlack(chatdmtest.InMemory())
+//		defer slack.Close()
+//		client, err := chatdm.NewClient(chatdmtest.BotToken,
+//			chatdm.WithBaseURL(slack.URL), chatdm.WithHTTPClient(slack.Client()))
+//		…
+//	})
 //
 // # Limits
 //

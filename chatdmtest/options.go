@@ -31,7 +31,8 @@ func newConfig(opts []Option) config {
 //
 // Only clients that the server's Client method returns can reach the server. They
 // connect to it regardless of the host in the URL. The server's URL has port 0, so
-// other clients cannot use it.
+// any other client fails to connect to it: "dial tcp 127.0.0.1:0: connect: connection
+// refused".
 func InMemory() Option {
 	return func(c *config) { c.inMemory = true }
 }

@@ -24,7 +24,8 @@ type rateLimitStatus struct {
 //
 //   - All tokens share the limit.
 //   - A call does not count if a [Fault] prevents the method from running.
-//   - On Rocket.Chat, calls by an admin do not count by default. See [RocketChat].
+//   - On Rocket.Chat, calls by an admin do not count by default. See [RocketChat],
+//     and use [RocketChatMemberToken].
 //   - Limit replaces the previous limit of the method and starts a new count.
 //   - If calls or window is not positive, Limit removes the limit.
 //

@@ -30,14 +30,10 @@ func newExample(opts ...chatdm.Option) (*chatdmtest.RocketChat, *rocketchat.Clie
 func Example() {
 	server := chatdmtest.NewRocketChat() // instead of https://chat.example.org
 	defer server.Close()
-	ctx := context.Background()
+	ctx, url := context.Background(), server.URL
+	creds := rocketchat.Credentials{UserID: chatdmtest.RocketChatAdminID, AuthToken: chatdmtest.RocketChatAdminToken}
 
-	creds, err := rocketchat.Login(ctx, server.URL, "admin", chatdmtest.RocketChatPassword)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	client, err := rocketchat.NewClient(server.URL, creds)
+	client, err := rocketchat.NewClient(url, creds)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -25,8 +25,8 @@ type Room struct {
 
 // IMCreateParams holds the arguments of [IMService.Create].
 type IMCreateParams struct {
-	// Usernames lists the other members. At least one is required. By default, a server
-	// allows at most eight members, including the caller.
+	// Usernames lists the other members by username, not by ID. At least one is
+	// required. By default, a server allows at most eight members, including the caller.
 	Usernames   []string
 	ExcludeSelf bool // do not add the caller to the room
 }

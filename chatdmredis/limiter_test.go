@@ -336,8 +336,9 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 	passCalls(t, l, 4) // the burst
 	checkWaitExceedsDeadline(t, l, time.Second)
 
-	// Behind ten waiting callers, the wait is half a minute.
-	ctx, cancel := context.WithCancel(t.Context())
+	// Behind ten waiting callers, the wait is half a minute. Their own deadlines are
+	// late enough.
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Go(func() {

@@ -125,6 +125,28 @@ func TestRedisStops(t *testing.T) {
 	}
 }
 
+// If a caller's deadline passes while Redis does not respond, only that caller fails.
+func TestRedisStopsUntilDeadline(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	l := newLimiter(t, s.client(t), t.Name(), time.Second)
+	s.signal(t, syscall.SIGSTOP)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if err := l.Wait(ctx, closeKey); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+		s.signal(t, syscall.SIGCONT)
+	})
+	time.Sleep(50 * time.Millisecond)
+	if err := l.Wait(t.Context(), closeKey); err != nil {
+		t.Errorf("later deadline: got %v, want nil", err)
+	}
+	wg.Wait()
+}
+
 func TestReadOnlyReplica(t *testing.T) {
 	t.Parallel()
 	client := ownServer(t).client(t)

@@ -223,7 +223,7 @@ func span(d time.Duration, atOnce bool) string {
 // Fleet takes the processor time of a call from docs/performance.md, and assumes
 // the time until the response.
 const (
-	callCost     = 35 * time.Microsecond
+	callCost     = 52 * time.Microsecond
 	callResponse = 200 * time.Millisecond
 )
 

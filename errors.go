@@ -26,10 +26,9 @@ import (
 type Error struct {
 	Service string // "slack" or "rocketchat"
 	Method  string // the API method: "conversations.open" if IM.Open fell back to it, "NewClient" for the constructor
-	// Code is the server's error code, or empty if it sent none. A 429 always has
-	// the code [ErrRateLimited] (on Rocket.Chat, rocketchat.ErrTooManyRequests). A call
-	// that the client or the limiter held back has no code, so for rate limits, check
-	// for [KindRateLimited].
+	// Code is the server's error code, or empty if it sent none. A 429 always has the
+	// code [ErrRateLimited] (on Rocket.Chat, rocketchat.ErrTooManyRequests). A call that
+	// the client or the limiter held back has none, so check for [KindRateLimited].
 	Code       Code
 	Kind       Kind   // what to do about the error; never empty
 	Message    string // the server's text on one line

@@ -171,10 +171,10 @@ func (q *queue) runScript(ctx context.Context, slotID, maxWaitArg string) (scrip
 	t := q.limiter.timing
 	q.mu.Lock()
 	start, knownGeneration, lastLocalPass, pause := time.Now(), "", "0", time.Duration(0)
-	if isWithin(q.lastRedisPass, t.window) {
+	if time.Since(q.lastRedisPass) < t.window {
 		knownGeneration = q.generation
 	}
-	if isWithin(q.lastLocalPass, t.window) {
+	if time.Since(q.lastLocalPass) < t.window {
 		lastLocalPass = "1"
 	}
 	reportedPause, reportedLocal := q.unreportedPause, q.lastLocalPass
@@ -210,9 +210,6 @@ func (q *queue) runScript(ctx context.Context, slotID, maxWaitArg string) (scrip
 	}
 	return r, nil
 }
-
-// isWithin reports whether t is set and less than d ago.
-func isWithin(t time.Time, d time.Duration) bool { return !t.IsZero() && time.Since(t) < d }
 
 // useSlot records that the caller at the head of the queue uses its slot.
 func (q *queue) useSlot() {

@@ -396,8 +396,8 @@ func TestCredentialRejected(t *testing.T) {
 	}
 }
 
-// TestOneDenied checks that a conversation that may not be closed neither stops the
-// worker nor blocks the other tasks.
+// TestOneDenied checks that if closing one conversation is denied, the worker goes on
+// with the other tasks.
 func TestOneDenied(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 10)

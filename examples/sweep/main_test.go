@@ -258,8 +258,8 @@ func TestDenied(t *testing.T) {
 	b.must(t, 0, "1  closed", "-ids", "@ids")
 }
 
-// TestOneDenied checks that a conversation that may not be closed does not keep
-// the sweep from closing the others.
+// TestOneDenied checks that if closing one conversation is denied, the sweep closes
+// the others.
 func TestOneDenied(t *testing.T) {
 	b := newBench(t)
 	b.open(t, 20)

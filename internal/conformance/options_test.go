@@ -83,7 +83,7 @@ func TestNewClientRejects(t *testing.T) {
 		}
 	}
 
-	// What only one of them rejects.
+	// Values that only one of the two clients rejects.
 	slack, rocket := constructors[0].construct, constructors[1].construct
 	for _, tt := range []struct {
 		field     string

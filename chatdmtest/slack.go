@@ -254,7 +254,7 @@ func (s *Slack) Messages(channel string) []Message {
 	var messages []Message
 	if conv := s.conversationsByID[channel]; conv != nil {
 		for _, m := range conv.messages {
-			messages = append(messages, Message{User: m.User, Text: m.Text, ID: m.TS})
+			messages = append(messages, m.message())
 		}
 	}
 	return messages

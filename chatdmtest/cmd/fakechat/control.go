@@ -169,11 +169,11 @@ func (c *control) fail(p *parameters) (any, error) {
 	if f.Status != 0 && (f.Status < 200 || f.Status > 599) {
 		p.fail("status", p.text("status"), "200 to 599")
 	}
-	if len(faultFields(f)) == 0 {
-		p.errs = append(p.errs, errors.New("got no fault, want at least one of code, status, header, body, delay, stall, or cut"))
-	}
 	if err := p.err(); err != nil {
 		return nil, err
+	}
+	if len(faultFields(f)) == 0 {
+		return nil, errors.New("got no fault, want at least one of code, status, header, body, delay, stall, or cut")
 	}
 	platform.current().Fail(method, times, f)
 	return map[string]any{"faults": pendingFaults(platform)}, nil

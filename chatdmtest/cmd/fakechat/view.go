@@ -237,17 +237,17 @@ func (c *control) currentView() *view {
 	}
 	v := &view{basis: basis, items: make(map[string]json.RawMessage)}
 	v.add("help", map[string]any{"kind": "help", "text": apiHelp})
-	for _, p := range c.platforms {
-		v.addPlatform(p)
+	for i, p := range c.platforms {
+		v.addPlatform(p, i)
 	}
 	c.view = v
 	return v
 }
 
-func (v *view) addPlatform(p *platform) {
+func (v *view) addPlatform(p *platform, order int) {
 	fake := p.current()
 	v.add(p.key, map[string]any{
-		"kind": "platform", "platform": p.key, "name": p.name, "url": p.url, "version": p.version, "self": p.self,
+		"kind": "platform", "platform": p.key, "order": order, "name": p.name, "url": p.url, "version": p.version, "self": p.self,
 		"faults": pendingFaults(p), "limits": limits(p), "request_count": fake.RequestCount(),
 	})
 	conversations := conversations(p, maxShownMessages)

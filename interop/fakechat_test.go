@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -426,4 +427,58 @@ func TestFakechatScreenshot(t *testing.T) {
 	b.emulate(380, 780, "dark")
 	b.run(chromedp.Evaluate[chromedp.Void](`for (const d of document.querySelectorAll("details")) d.open = true`))
 	b.screenshot("phone-dark")
+}
+
+// The programs in docs/fakechat.md print what the page says, and its command for curl
+// works.
+func TestFakechatDocs(t *testing.T) {
+	text, err := os.ReadFile("../docs/fakechat.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, _ := startFakechat(t, buildFakechat(t), "127.0.0.1:0")
+	page := strings.NewReplacer("http://127.0.0.1:7300", f.page, "http://127.0.0.1:7301/api", f.slack).Replace(string(text))
+	run := func(name, code string, args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), name, args...)
+		cmd.Stdin = strings.NewReader(code)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+		return string(out)
+	}
+
+	blocks := regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$\n").FindAllStringSubmatch(page, -1)
+	ran := 0
+	for i, block := range blocks {
+		switch language, code := block[1], block[2]; language {
+		case "bash":
+			if !strings.Contains(code, f.page) {
+				continue // needs a certificate or a container
+			}
+			want := `{"faults":[{"method":"chat.postMessage","times":1,"fault":{"apply":true,"cut":"before header"}}]}` + "\n"
+			if got := run("bash", strings.Replace(code, "curl ", "curl -sS ", 1)); got != want {
+				t.Errorf("curl: got %s, want %s", got, want)
+			}
+		case "js", "python":
+			name, args := "node", []string{"--input-type=module", "-"}
+			if language == "python" {
+				name, args = "python3", []string{"-"}
+			}
+			if _, err := exec.LookPath(name); err != nil {
+				t.Logf("%s is not installed", name)
+				break
+			}
+			if got := run(name, code, args...); got != blocks[i+1][2] {
+				t.Errorf("%s: got %s, want %s", name, got, blocks[i+1][2])
+			}
+		default:
+			continue
+		}
+		ran++
+	}
+	if ran != 3 {
+		t.Errorf("got %d programs, want 3", ran)
+	}
 }

@@ -240,7 +240,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // listen listens on the address in a flag.
 func listen(ctx context.Context, flagName, addr string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	const wsaEADDRINUSE = syscall.Errno(10048) // on Windows
+	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaEADDRINUSE) {
 		return nil, fmt.Errorf("-%s: the address %s is in use; choose another one, or port 0", flagName, addr)
 	}
 	if err != nil {

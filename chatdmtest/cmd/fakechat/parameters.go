@@ -74,6 +74,7 @@ func readJSON(body []byte) (url.Values, error) {
 	for name, value := range object {
 		switch value := value.(type) {
 		case []any:
+			form[name] = []string{} // an empty list is a value
 			for _, element := range value {
 				text, err := scalar(name, element)
 				if err != nil {

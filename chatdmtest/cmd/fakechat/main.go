@@ -26,6 +26,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -92,7 +93,8 @@ POST /fake/channel   add or replace a Slack channel or Rocket.Chat room
 
 GET /fake/state      conversations, messages, pending faults, and limits
   platform           (default both)
-GET /fake/requests   requests, oldest first, without headers and credentials
+GET /fake/requests   the last 1,000 requests to each platform, oldest first, without
+                     headers and credentials
   platform           (default both)
   method
 GET /fake/events     server-sent events with each change, as the page uses them
@@ -121,6 +123,9 @@ type usageError struct{ error }
 func usageErrorf(format string, args ...any) error {
 	return usageError{fmt.Errorf(format+"; -help shows the usage", args...)}
 }
+
+// keptRequests is how many requests each fake keeps. Each update of the page copies them.
+const keptRequests = 1000
 
 // options are the values of the flags.
 type options struct {
@@ -215,14 +220,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 
 	slack := newPlatform("slack", "Slack", scheme+"://"+reachable(listeners[0])+"/api", func() fake {
-		opts := []chatdmtest.Option{chatdmtest.InMemory()}
+		opts := []chatdmtest.Option{chatdmtest.InMemory(), chatdmtest.KeepRequests(keptRequests)}
 		if o.retiredIM {
 			opts = append(opts, chatdmtest.RetiredIM())
 		}
 		return chatdmtest.NewSlack(opts...)
 	})
 	rocketchat := newPlatform("rocketchat", "Rocket.Chat", scheme+"://"+reachable(listeners[1]), func() fake {
-		return chatdmtest.NewRocketChat(chatdmtest.InMemory(), chatdmtest.Generation(chatdmtest.RocketChatGeneration(o.generation)))
+		return chatdmtest.NewRocketChat(chatdmtest.InMemory(), chatdmtest.KeepRequests(keptRequests),
+			chatdmtest.Generation(chatdmtest.RocketChatGeneration(o.generation)))
 	})
 	slack.self = []string{chatdmtest.BotUser, chatdmtest.AdminUser}
 	rocketchat.self = []string{chatdmtest.RocketChatMemberID, chatdmtest.RocketChatAdminID}
@@ -266,6 +272,7 @@ func serve(ctx context.Context, c *control, listeners []net.Listener, certificat
 	handlers := []http.Handler{c.platforms[0], c.platforms[1], c}
 	served := make(chan error, len(handlers))
 	var servers []*http.Server
+	var running sync.WaitGroup
 	for i, handler := range handlers {
 		server := &http.Server{
 			Handler: handler, ErrorLog: errorLog, ReadHeaderTimeout: 10 * time.Second,
@@ -278,15 +285,13 @@ func serve(ctx context.Context, c *control, listeners []net.Listener, certificat
 		if certificate != nil && handler != c {
 			listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12})
 		}
-		go func() { served <- server.Serve(listener) }()
+		running.Go(func() { served <- server.Serve(listener) })
 	}
 
 	var err error
-	running := len(servers)
 	select {
 	case <-ctx.Done():
 	case err = <-served:
-		running--
 	}
 	cancel()
 	for _, p := range c.platforms {
@@ -299,9 +304,7 @@ func serve(ctx context.Context, c *control, listeners []net.Listener, certificat
 			server.Close()
 		}
 	}
-	for range running {
-		<-served
-	}
+	running.Wait()
 	return err
 }
 

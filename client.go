@@ -114,6 +114,9 @@ type request struct {
 	meta     *Meta    // receives the metadata
 	channel  *Channel // if not nil, receives the channel, which is then required
 	result   any      // the result argument of Call
+	// decode decodes a response with fields that type response lacks. If it is nil,
+	// there are none.
+	decode func(*engine.Response) (response, error)
 
 	response
 }
@@ -126,15 +129,14 @@ type response struct {
 	Provided string `json:"provided"`
 	Warning  string `json:"warning"`
 	Metadata *struct {
-		Warnings   engine.Array[string] `json:"warnings"`
-		Messages   engine.Array[string] `json:"messages"`
-		NextCursor string               `json:"next_cursor"`
+		Warnings   engine.Strings `json:"warnings"`
+		Messages   engine.Strings `json:"messages"`
+		NextCursor string         `json:"next_cursor"`
 	} `json:"response_metadata"`
-	NoOp          bool                   `json:"no_op"`
-	AlreadyOpen   bool                   `json:"already_open"`
-	AlreadyClosed bool                   `json:"already_closed"`
-	Channel       *Channel               `json:"channel"`
-	Channels      *engine.Array[Channel] `json:"channels"`
+	NoOp          bool     `json:"no_op"`
+	AlreadyOpen   bool     `json:"already_open"`
+	AlreadyClosed bool     `json:"already_closed"`
+	Channel       *Channel `json:"channel"`
 }
 
 // do makes a call and returns its decoded response. If Slack has retired the
@@ -175,7 +177,12 @@ func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
 	if r.channel != nil {
 		*r.channel = Channel{}
 	}
-	malformed := raw.Decode(resp)
+	var malformed error
+	if r.decode != nil {
+		*resp, malformed = r.decode(raw)
+	} else {
+		malformed = raw.Decode(resp)
+	}
 
 	switch {
 	case raw.Status == http.StatusTooManyRequests: // regardless of the body

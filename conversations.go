@@ -1,11 +1,11 @@
 package chatdm
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,44 +146,62 @@ type ConversationsListParams struct {
 //
 // Documented at https://docs.slack.dev/reference/methods/conversations.list.
 func (s *ConversationsService) List(ctx context.Context, params ConversationsListParams) iter.Seq2[Channel, error] {
-	const method = "conversations.list"
-	return func(yield func(Channel, error) bool) {
-		meta := new(Meta)
-		fail := func(kind string, err error) {
-			yield(Channel{}, s.client.engine.Fail(method, kind, meta.Attempts, err))
+	encode := func(cursor string) input.Form {
+		page := params
+		page.Cursor = cursor
+		form := input.Params(page).Fail(input.CheckIDs("types", page.Types)).Fail(checkLimit(page.Limit))
+		if page.TeamID != "" {
+			form = form.Fail(input.CheckID("team_id", page.TeamID))
 		}
-		page, earlier := params, ""
+		return form
+	}
+	return pages(ctx, s.client, "conversations.list", params.Cursor, encode, func(raw *engine.Response) (response, []Channel, error) {
+		var page struct {
+			response
+			Channels []Channel `json:"channels"`
+		}
+		err := raw.DecodePage(&page)
+		// Drop null, what is not an object, and what has no ID.
+		return page.response, slices.DeleteFunc(page.Channels, func(c Channel) bool { return c.ID == "" }), err
+	})
+}
+
+func checkLimit(limit int) error {
+	if limit < 0 || limit > 999 {
+		return fmt.Errorf("limit: got %d, want 0 to 999", limit)
+	}
+	return nil
+}
+
+// pages returns an iterator over the elements of a method's pages.
+func pages[T any](ctx context.Context, c *Client, method, start string,
+	encode func(cursor string) input.Form, decode func(*engine.Response) (response, []T, error),
+) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		meta := new(Meta)
+		cursor, earlier := start, ""
 		for n := 1; ; n++ {
-			form := input.Params(page).Fail(input.CheckIDs("types", page.Types))
-			if page.Limit < 0 || page.Limit > 999 {
-				form = form.Fail(fmt.Errorf("limit: got %d, want 0 to 999", page.Limit))
-			}
-			if page.TeamID != "" {
-				form = form.Fail(input.CheckID("team_id", page.TeamID))
-			}
-			body, err := form.Encode()
-			resp, err := s.client.do(ctx, request{
+			var elements []T
+			body, err := encode(cursor).Encode()
+			resp, err := c.do(ctx, request{
 				Request: engine.Request{Method: method, Body: body, Idempotent: true},
 				invalid: err, meta: meta,
+				decode: func(raw *engine.Response) (resp response, err error) {
+					resp, elements, err = decode(raw)
+					return resp, err
+				},
 			})
 			if err != nil {
-				yield(Channel{}, err)
+				yield(none, err)
 				return
 			}
-			channels := *cmp.Or(resp.Channels, new(engine.Array[Channel]))
-			if len(channels) > engine.MaxElements {
-				fail(engine.UnexpectedResponse, fmt.Errorf("the page has more than %d channels", engine.MaxElements))
-				return
-			}
-			for _, channel := range channels {
+			for _, element := range elements {
 				if err := ctx.Err(); err != nil {
-					fail(engine.Canceled, err)
+					yield(none, c.engine.Fail(method, engine.Canceled, meta.Attempts, err))
 					return
 				}
-				if channel.ID == "" {
-					continue // null, not an object, or without an ID
-				}
-				if !yield(channel, nil) {
+				if !yield(element, nil) {
 					return
 				}
 			}
@@ -192,11 +210,11 @@ func (s *ConversationsService) List(ctx context.Context, params ConversationsLis
 			}
 			// Brent's algorithm detects a cycle and stores only one cursor.
 			if n&(n-1) == 0 {
-				earlier = page.Cursor
+				earlier = cursor
 			}
-			page.Cursor = resp.Metadata.NextCursor
-			if page.Cursor == earlier {
-				fail(engine.UnexpectedResponse, errors.New("the server repeated a cursor"))
+			cursor = resp.Metadata.NextCursor
+			if cursor == earlier {
+				yield(none, c.engine.Fail(method, engine.UnexpectedResponse, meta.Attempts, errors.New("the server repeated a cursor")))
 				return
 			}
 		}

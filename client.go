@@ -228,18 +228,18 @@ func (c *Client) rejected(r *request, raw *engine.Response, code Code) *engine.F
 	if code == "rate_limited" { // chat.postMessage spells it this way
 		code = ErrRateLimited
 	}
-	known, ok := catalogue[code]
+	entry, ok := catalogue[code]
 	if !ok {
-		known.kind = KindUnknown
+		entry.kind = KindUnknown
 		if raw.Status >= 500 { // the code may come from a gateway
-			known.effect = engine.EffectForStatus(raw.Status)
+			entry.effect = engine.EffectForStatus(raw.Status)
 		}
 		code = Code(c.engine.Code(string(code), r.Confidential))
 	}
 	f := &engine.Failure{
-		Kind: string(known.kind), Code: string(code), RetryAfter: engine.RetryAfter(raw.Header), Details: &r.response, Effect: known.effect,
+		Kind: string(entry.kind), Code: string(code), RetryAfter: engine.RetryAfter(raw.Header), Details: &r.response, Effect: entry.effect,
 	}
-	if known.kind == KindRateLimited && f.RetryAfter == 0 {
+	if entry.kind == KindRateLimited && f.RetryAfter == 0 {
 		f.RetryAfter = engine.ResetAfter(raw.Header)
 	}
 	return f

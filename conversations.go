@@ -27,7 +27,7 @@ type ConversationsOpenParams struct {
 	Channel  string   `url:"channel,omitempty"`   // ID of a conversation to reopen
 	ReturnIM bool     `url:"return_im,omitempty"` // request all fields of the channel
 	// If PreventCreation is set, Open opens only an existing conversation. Slack does
-	// not document what it responds if there is no such conversation.
+	// not document the response if there is no such conversation.
 	PreventCreation bool `url:"prevent_creation,omitempty"`
 }
 

@@ -45,9 +45,9 @@ type Error struct {
 	Messages         []string  // see [Meta]
 	Attempts         int       // including attempts that could not connect; 0 if there was no attempt
 	// Err is the cause: an error from the network, the limiter, or the context, or
-	// what is wrong with the arguments or the response. It is nil if the code is the
-	// whole cause. If the previous attempt failed with a different error, Err mentions
-	// that error. Err matches context.DeadlineExceeded if the deadline has passed, or if
+	// what is wrong with the arguments or the response. It is nil if the code alone
+	// explains the failure. If the previous attempt failed with a different error, Err
+	// mentions it. Err matches context.DeadlineExceeded if the deadline has passed, or if
 	// the call failed immediately because a wait would have exceeded the deadline.
 	Err error
 }
@@ -151,7 +151,7 @@ func (e *Error) LogValue() slog.Value {
 
 // ErrEffectUnknown is returned when a call that is not idempotent may have taken
 // effect, so the client did not retry it: the response was lost, was truncated, was
-// not from the API, or could not be decoded, the server failed, or the context ended
+// not from the API, or could not be decoded; the server failed; or the context ended
 // during the attempt. Find out what happened before you repeat the call. Only
 // [Client.Call] and, on Rocket.Chat, Call, Delete, Login, and Resume are not
 // idempotent. On Rocket.Chat, an HTML page with status 200 is [KindUnsupported]
@@ -169,7 +169,7 @@ const (
 
 // Kind says what to do about an error. Each kind is a sentinel for [errors.Is],
 // and an error has exactly one. Check for [ErrEffectUnknown] first. The constants
-// from [KindInvalidRequest] to [KindUnknown] are all the kinds.
+// from [KindInvalidRequest] to [KindUnknown] are the only kinds.
 type Kind string
 
 const (
@@ -206,7 +206,7 @@ const (
 	// Check the base URL and proxies, or report a bug.
 	KindUnexpectedResponse Kind = engine.UnexpectedResponse
 	// KindCanceled means that the caller's context ended before the server responded.
-	// If it ended in the wait after an error response, the kind is that of the response.
+	// If it ended during the wait after an error response, the kind is that of the response.
 	KindCanceled Kind = engine.Canceled
 	// KindUnknown means that the server's error has no code, or one that this version
 	// does not define. Look at Code and Message, and report it.
@@ -228,7 +228,7 @@ var kindMeanings = map[Kind]string{
 	KindUnavailable:        "the server, the network, or the limiter failed",
 	KindUnexpectedResponse: "the response is not valid for this API",
 	KindCanceled:           "the caller's context ended",
-	KindUnknown:            "this version does not know the error",
+	KindUnknown:            "this version does not recognize the error",
 }
 
 // Code is a server's error code. The constants are sentinels for [errors.Is]. A

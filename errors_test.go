@@ -193,7 +193,7 @@ func TestErrorText(t *testing.T) {
 		{chatdm.Error{Service: "slack", Method: "im.open", Kind: chatdm.KindRateLimited, RetryAfter: 90*time.Second + 4*time.Millisecond},
 			"slack im.open: rate_limited: too many calls (retry after 1m30s; nothing sent)"},
 		{chatdm.Error{Service: "slack", Method: "x.y", Code: "brand_new", Kind: chatdm.KindUnknown, Message: strings.Repeat("é", 300), StatusCode: 200, Attempts: 1},
-			`slack x.y: brand_new: this version does not know the error: "` + strings.Repeat("é", 200) + `…" (status 200; 1 attempt)`},
+			`slack x.y: brand_new: this version does not recognize the error: "` + strings.Repeat("é", 200) + `…" (status 200; 1 attempt)`},
 	}
 	for _, tt := range tests {
 		if got := tt.err.Error(); got != tt.want {

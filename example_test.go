@@ -213,7 +213,7 @@ func ExampleError() {
 		case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable):
 			return "drop this user or conversation"
 		case errors.Is(err, chatdm.KindRateLimited), errors.Is(err, chatdm.KindUnavailable):
-			return fmt.Sprint("try again, but not within ", e.RetryAfter)
+			return fmt.Sprint("try again, but wait at least ", e.RetryAfter)
 		case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
 			return fmt.Sprint("alert the operator: ", e.Code, " ", e.Needed)
 		case errors.Is(err, chatdm.KindCanceled):
@@ -237,8 +237,8 @@ func ExampleError() {
 	// Output:
 	// drop this user or conversation
 	// drop this user or conversation
-	// try again, but not within 0s
-	// try again, but not within 1m0s
+	// try again, but wait at least 0s
+	// try again, but wait at least 1m0s
 }
 
 // The response is lost after the call has taken effect.

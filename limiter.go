@@ -123,8 +123,8 @@ func (l *TierLimiter) Wait(ctx context.Context, key string) error {
 	return ctx.Err()
 }
 
-// Limited implements [Limiter]. It pauses the key for retryAfter, but at most 1
-// hour, and lowers its limit.
+// Limited implements [Limiter]. It pauses the key for retryAfter, but for at
+// most 1 hour, and lowers its limit.
 func (l *TierLimiter) Limited(_ context.Context, key string, retryAfter time.Duration) {
 	if k := l.limiterFor(key); k != nil {
 		k.pause(min(retryAfter, maxPause))

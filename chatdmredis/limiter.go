@@ -97,7 +97,7 @@ var reserveScript string
 //
 // A Limiter is safe for concurrent use by multiple goroutines. It does not need
 // to be closed, and it does not close the Redis client. It starts goroutines only
-// for operations on Redis. At the latest, they end when the Redis client times out.
+// for operations on Redis. They end at the latest when the Redis client times out.
 type Limiter struct {
 	client        redis.UniversalClient
 	name          string

@@ -184,8 +184,8 @@ func (s *server) sleep(client context.Context, d time.Duration) bool {
 }
 
 // sendPartial sends the response up to the given point and closes the connection.
-// If stall is set, it first waits until the client disconnects or the server is
-// closed.
+// If stall is set, it does not close the connection until the client disconnects or
+// the server is closed.
 func (s *server) sendPartial(w http.ResponseWriter, r *http.Request, resp response, point Point, stall bool) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -252,7 +252,7 @@ func (c *call) abort(err error) {
 	case !c.retrying:
 		f = &Failure{Kind: InvalidRequest, Err: err} // net/http rejected the request before it was sent
 	case !ok:
-		f = canceled(c.contextErr()) // go-retryablehttp noticed the end first
+		f = canceled(c.contextErr()) // go-retryablehttp saw that the context was done
 	}
 	if f.Kind == Canceled && c.responded {
 		c.failure = c.failure.WithCause(c.engine.Cause(f.Err))

@@ -128,7 +128,7 @@ type Failure struct {
 	Kind       string
 	Code       string        // the server's error code, safe to show
 	Message    string        // the server's text, unmodified
-	Err        error         // the cause; nil if the code says everything
+	Err        error         // the cause; nil if the code alone explains the failure
 	RetryAfter time.Duration // the wait that the server requested; 0 if it requested none
 	Quote      string        // what the response said, to append to Err unless the call is confidential
 	Details    any           // data for the platform's NewError

@@ -207,7 +207,7 @@ func nested(v reflect.Value) bool {
 func isGoSyntax(v reflect.Value) bool {
 	if v.Kind() == reflect.Interface {
 		if v = v.Elem(); !v.IsValid() || v.Type() == timeType || v.Kind() == reflect.Pointer {
-			return true // <nil>, a long time, or an address
+			return true // <nil>, the long form of a time, or an address
 		}
 	}
 	for v.Kind() == reflect.Pointer && !v.IsNil() {

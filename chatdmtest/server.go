@@ -28,7 +28,7 @@ type server struct {
 	transport  *http.Transport
 	ctx        context.Context // canceled by Close
 	cancel     context.CancelFunc
-	running    sync.WaitGroup // the accept loop, connections, and requests that have been read
+	running    sync.WaitGroup // the accept loop, connections, requests that have been read, and late calls
 
 	mu         sync.Mutex // guards the fields below
 	closed     bool
@@ -107,8 +107,9 @@ func (s *server) trackConn(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// Close closes all connections, including those with stalled responses, and
-// waits until the server has stopped. Calling Close again has no effect. If you use
+// Close closes all connections, including those with stalled responses, drops the
+// calls that a [Fault] has put off with ApplyAfter, and waits until the server has
+// stopped. Calling Close again has no effect. If you use
 // the fake server as the handler of another server, it aborts all later requests.
 func (s *server) Close() {
 	s.mu.Lock()
@@ -170,7 +171,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case tooLarge:
 		resp = plainTextResponse(http.StatusRequestEntityTooLarge)
 	default:
-		resp = s.respondWithFault(apiRequest{method: method, httpRequest: r, body: body, readErr: readErr}, fault)
+		var ok bool
+		resp, ok = s.respondWithFault(apiRequest{method: method, httpRequest: r, body: body, readErr: readErr}, fault)
+		if !ok {
+			panic(http.ErrAbortHandler)
+		}
 	}
 
 	if fault.Delay > 0 && !s.sleep(r.Context(), fault.Delay) {

@@ -64,7 +64,7 @@ func TestNewLimiterValidatesArguments(t *testing.T) {
 func TestKeysWithoutTierDoNotUseRedis(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
-	l, err := NewLimiter(client, "T1", WithTier(closeKey, chatdm.Tier{}), WithTier("slack.x", chatdm.Tier{}))
+	l, err := NewLimiter(client, "T1", WithTier(closeKey, chatdm.Tier{}), WithTier("slack.x", chatdm.Tier{}), WithLocalFallback(1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -293,15 +293,24 @@ func TestLocalFallback(t *testing.T) {
 }
 
 // The share is rounded down to whole calls per minute, but is at least one.
-func TestLocalFallbackAllowsAtLeastOneCallPerMinute(t *testing.T) {
+func TestLocalFallbackShare(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
-	for _, share := range []float64{0.01, 0.1} {
-		l, err := NewLimiter(client, "T1", WithLocalFallback(share), WithTimeout(50*time.Millisecond))
+	for _, tt := range []struct {
+		share    float64
+		interval time.Duration
+	}{
+		{0.01, time.Minute}, {0.05, time.Minute / 2},
+		{0.58, time.Minute / 29}, // as a float64, 50 * 0.58 is less than 29
+	} {
+		l, err := NewLimiter(client, "T1", WithTier(closeKey, chatdm.Tier{PerMinute: 50}), WithLocalFallback(tt.share))
 		if err != nil {
 			t.Fatal(err)
 		}
 		passCalls(t, l, 1)
-		checkWaitExceedsDeadline(t, l, 2*time.Second)
+		e := checkWaitExceedsDeadline(t, l, time.Second)
+		if least := tt.interval * 3 / 4; e.RetryAfter < least || e.RetryAfter > tt.interval {
+			t.Errorf("share %v: RetryAfter: got %v, want %v to %v", tt.share, e.RetryAfter, least, tt.interval)
+		}
 	}
 }

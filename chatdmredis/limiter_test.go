@@ -231,16 +231,28 @@ func enqueue(t *testing.T, l *Limiter, n int) (order func() []int) {
 			defer mu.Unlock()
 			passed = append(passed, i)
 		})
-		for waiting := 0; waiting < i+1; time.Sleep(5 * time.Millisecond) {
-			q.mu.Lock()
-			waiting = q.waiting
-			q.mu.Unlock()
-		}
+		await(t, q, func() bool { return q.waiting > i })
 	}
 	return func() []int {
 		wg.Wait()
 		return passed
 	}
+}
+
+// await waits until condition is true, for at most ten seconds. It holds q.mu while it
+// calls condition.
+func await(t *testing.T, q *queue, condition func() bool) {
+	t.Helper()
+	for range 2000 {
+		q.mu.Lock()
+		done := condition()
+		q.mu.Unlock()
+		if done {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("the condition is false after 10 seconds")
 }
 
 func TestWaitServesCallersInOrder(t *testing.T) {

@@ -125,26 +125,34 @@ func TestRedisStops(t *testing.T) {
 	}
 }
 
-// If a caller's deadline passes while Redis does not respond, only that caller fails.
-func TestRedisStopsUntilDeadline(t *testing.T) {
+// If a caller gives up while Redis does not respond, only that caller fails.
+func TestRedisStopsUntilCallerGivesUp(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
 	l := newLimiter(t, s.client(t), t.Name(), time.Second)
-	s.signal(t, syscall.SIGSTOP)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		defer cancel()
-		if err := l.Wait(ctx, closeKey); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("got %v, want ErrUnavailable", err)
+	q := l.queue(closeKey)
+	check := func(ctx context.Context, want error) {
+		t.Helper()
+		s.signal(t, syscall.SIGSTOP)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := l.Wait(ctx, closeKey); !errors.Is(err, want) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+			s.signal(t, syscall.SIGCONT)
+		})
+		await(t, q, func() bool { return len(q.head) == 1 })
+		if err := l.Wait(t.Context(), closeKey); err != nil {
+			t.Errorf("the next caller: got %v, want nil", err)
 		}
-		s.signal(t, syscall.SIGCONT)
-	})
-	time.Sleep(50 * time.Millisecond)
-	if err := l.Wait(t.Context(), closeKey); err != nil {
-		t.Errorf("later deadline: got %v, want nil", err)
+		wg.Wait()
 	}
-	wg.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	check(ctx, ErrUnavailable)
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(500*time.Millisecond, cancel)
+	check(ctx, context.Canceled)
 }
 
 func TestReadOnlyReplica(t *testing.T) {

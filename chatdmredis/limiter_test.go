@@ -107,6 +107,27 @@ func TestDefaultTiers(t *testing.T) {
 	}
 }
 
+func TestDefaultTiming(t *testing.T) {
+	client := newClient("127.0.0.1:1")
+	defer client.Close()
+	check := func(window time.Duration, opts ...Option) {
+		t.Helper()
+		l, err := NewLimiter(client, "T1", opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := timing{
+			minute: time.Minute, window: window, grace: 250 * time.Millisecond,
+			recovery: 5 * time.Minute, checkInterval: 5 * time.Second, retryInterval: 3 * time.Second,
+		}
+		if l.timing != want {
+			t.Errorf("got %+v, want %+v", l.timing, want)
+		}
+	}
+	check(61 * time.Second)
+	check(62500*time.Millisecond, WithTimeout(2*time.Second))
+}
+
 // passCalls calls Wait n times in a row and returns the times when it returned.
 func passCalls(t *testing.T, l *Limiter, n int) []time.Time {
 	t.Helper()
@@ -348,8 +369,8 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 	passCalls(t, l, 4) // the burst
 	checkWaitExceedsDeadline(t, l, time.Second)
 
-	// Behind ten waiting callers, the wait is half a minute. Their own deadlines are
-	// late enough.
+	// Behind ten waiting callers, the wait is 33 seconds: one call every 3 seconds. Their
+	// own deadlines are late enough.
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	var wg sync.WaitGroup
 	for range 10 {
@@ -359,9 +380,11 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(50 * time.Millisecond)
-	checkWaitExceedsDeadline(t, l, 20*time.Second)
-	checkWaitExceedsDeadline(t, l, time.Second)
+	q := l.queue(closeKey)
+	await(t, q, func() bool { return q.waiting == 10 && q.reserved })
+	if e := checkWaitExceedsDeadline(t, l, 20*time.Second); e.RetryAfter <= 30*time.Second || e.RetryAfter > 33*time.Second {
+		t.Errorf("RetryAfter behind 10 callers: got %v, want 30s to 33s", e.RetryAfter)
+	}
 	start := time.Now()
 	cancel()
 	wg.Wait()

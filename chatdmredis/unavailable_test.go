@@ -65,6 +65,23 @@ func TestNoRedis(t *testing.T) {
 	}
 }
 
+// If the error of the Redis client matches a context error, the error of Wait does not,
+// because the caller's context is not done.
+func TestRedisClientReturnsContextError(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{context.DeadlineExceeded, context.Canceled} {
+		client := redis.NewClient(&redis.Options{
+			Dialer:     func(context.Context, string, string) (net.Conn, error) { return nil, cause },
+			MaxRetries: -1, DialerRetries: 1,
+		})
+		err := checkUnavailable(t, newLimiter(t, client, t.Name(), time.Second))
+		if want := "chatdmredis: Redis is unavailable: " + cause.Error(); err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
+		}
+		client.Close()
+	}
+}
+
 func TestRedisDoesNotRespond(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

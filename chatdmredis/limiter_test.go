@@ -93,7 +93,7 @@ func TestDefaultTiers(t *testing.T) {
 		tier := l.queue(key).tier
 		local := chatdm.NewTierLimiter()
 		// The timeout is shorter than the interval of the fastest method.
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		for i := range tier.Burst + 1 {
 			if err := local.Wait(ctx, key); (err != nil) != (i == tier.Burst) {
 				t.Errorf("%s: TierLimiter, call %d: got %v, want a burst of %d", key, i+1, err, tier.Burst)

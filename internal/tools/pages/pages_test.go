@@ -20,8 +20,8 @@ func TestReturnedBy(t *testing.T) {
 		"everywhere":    "all methods",
 		"im":            "im.*",
 		"most":          "all methods except users.info",
-		"some":          "conversations.open, im.open",
-		"cannot_dm_bot": "conversations.open, im.open",
+		"some":          "chat.postMessage, conversations.open, im.open",
+		"cannot_dm_bot": "chat.postMessage, conversations.open, im.open",
 	} {
 		if got, err := returnedBy(code, documented); err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", code, got, err, want)

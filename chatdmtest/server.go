@@ -64,6 +64,9 @@ type response struct {
 // start starts the server with p's API at apiRoot. It returns the URL of the
 // host, such as "http://127.0.0.1:1234".
 func (s *server) start(p platform, apiRoot string, c config) string {
+	if _, ok := p.(*RocketChat); ok && c.pageSize != 0 {
+		panic("chatdmtest: NewRocketChat does not support the HistoryPageSize option; use NewSlack")
+	}
 	s.platform, s.apiRoot = p, apiRoot
 	s.requests.limit = c.keptRequests
 	s.rateLimits = make(map[string]*rateLimit)
@@ -194,12 +197,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // mustMarshal encodes a response body. Encoding a response type never fails.
+// Like the platforms, it does not escape characters that are special in HTML.
 func mustMarshal(v any) []byte {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
 		panic(fmt.Sprintf("chatdmtest: cannot encode the response: %v", err))
 	}
-	return body
+	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
 }
 
 // plainTextResponse returns the response of a web server to a request that does not

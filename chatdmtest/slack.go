@@ -96,20 +96,21 @@ const (
 //
 // The text is stored as Slack stores it:
 //
-//   - Text over 40,000 characters is cut, with the warning message_truncated. The
-//     characters of this and the next limit are UTF-16 code units of the text as sent.
+//   - Text over 40,000 characters is cut, with the warning message_truncated.
 //   - Text over 4,000 characters is split into several messages, unless there are
 //     blocks. The response describes only the first one. Only that one has the
-//     attachments and the metadata. Slack does not document the split.
+//     attachments and the metadata. Users have observed the split, but Slack does not
+//     document it, nor which message has the metadata.
 //   - The characters &, <, and > are escaped, except in &amp;, &lt;, &gt;, mentions such
 //     as <@U1>, <#C1>, and <!here>, and links such as <https://example.com|label>.
 //   - URLs, email addresses, and host names become links: <https://x.y>,
 //     <mailto:a@x.com|a@x.com>, and <http://x.com|x.com>. A host name without a scheme
 //     becomes a link only in the domains app, co, com, de, dev, edu, gov, io, net, org,
 //     and uk.
-//   - These emoji become short names, such as :tada: — ☕ ⚠ ✅ ✨ ❌ ❤ 🎂 🎉 🐛 👀 👋 👍
-//     👎 👏 💯 🔥 😀 😂 😄 😢 🙂 🙏 🚀. A skin tone becomes a suffix, such as
-//     :wave::skin-tone-2:.
+//   - Some emoji become short names, such as :tada: and :wave::skin-tone-2:. They are
+//     ☕ ⚠ ✅ ✨ ❌ ❤ 🎂 🎉 🐛 👀 👋 👍 👎 👏 💯 🔥 😀 😂 😄 😢 🙂 🙏 🚀.
+//
+// A character of these limits is a UTF-16 code unit of the text as sent.
 //
 // conversations.history returns the newest messages first. It does not return replies
 // in threads, except those with reply_broadcast. Both it and conversations.replies

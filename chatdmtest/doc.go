@@ -36,7 +36,7 @@
 //   - Fail makes the next requests fail. A [Fault] can set an error code, an HTTP
 //     status, a header, or a body. It can delay, stall, or cut the response, and it
 //     can make the call take effect after the client has given up.
-//   - Limit sets the rate limit of an API method.
+//   - Limit sets the rate limit of an API method, on Slack also for each conversation.
 //   - Requests returns the requests that the server received.
 //   - Messages returns the messages in a conversation.
 //
@@ -69,12 +69,14 @@
 //
 // # What the servers do not imitate
 //
-//   - API methods that have nothing to do with direct messages, with a few
+//   - API methods that have nothing to do with direct messages or users, with a few
 //     exceptions. The types [Slack] and [RocketChat] list the methods they implement,
 //     and say how they behave in cases that the platform does not document.
 //   - HTTPS, WebSockets, and events.
 //   - The platforms' rate limits: a server has none until you call Limit.
 //   - Separate rate limits for each token.
-//   - The changes that a platform makes to the text of a message, such as escaping.
-//   - Latency: a server responds immediately unless a [Fault] has a Delay.
+//   - Edits, reactions, files, and link previews.
+//   - On Rocket.Chat, the changes that the platform makes to the text of a message. A
+//     [Slack] escapes and rewrites it.
+//   - Latency: a server responds immediately unless a [Fault] has a Delay or ApplyAfter.
 package chatdmtest

@@ -37,8 +37,8 @@ type rateLimitStatus struct {
 //
 // On Slack, Limit("chat.postMessage/*", 1, time.Second) limits each conversation
 // separately. It applies in addition to the limit of "chat.postMessage". A user ID
-// counts as that user's DM. Only calls that name a conversation to which the caller
-// can post count toward it.
+// counts as the DM with that user. Calls that fail with channel_not_found or
+// not_in_channel do not count. No other method has a limit for each conversation.
 //
 // The 429 response contains the number of seconds until the window ends, rounded
 // up: on Slack in the Retry-After header, on Rocket.Chat in the error text.

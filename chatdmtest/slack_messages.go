@@ -58,7 +58,7 @@ func (s *Slack) chatPostMessage(req *slackRequest) slackResponse {
 		}
 		part.Text = rewriteText(text)
 		s.post(conv, &part)
-		if i == 0 { // observed: the response has only one timestamp
+		if i == 0 { // observed, not documented: the response has only one timestamp
 			resp.Channel, resp.TS, resp.Message = conv.id, part.TS, &part
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// The lengths of a text in UTF-16 code units, before it is rewritten. Slack documents
-// only maxTextLength, and not the unit. That it splits a longer text than maxPartLength
-// into several messages has been observed. The observed limit is about 4,000.
+// The limits of a text in UTF-16 code units, before it is rewritten. Slack documents
+// maxTextLength, but not the unit. It does not document that it splits a text into
+// several messages; users have observed splits at about 4,000 characters.
 const (
 	maxTextLength = 40_000
 	maxPartLength = 4_000

@@ -176,3 +176,19 @@ func ExampleRocketChat_Messages() {
 	// no response
 	// chatdmtestMember1 Hello.
 }
+
+// The response of chat.sendMessage is the same for a message that an app prevents
+// and for a duplicate. chat.getMessage can tell them apart.
+func ExampleRocketChat_PreventMessages() {
+	chat := chatdmtest.NewRocketChat()
+	defer chat.Close()
+	chat.PreventMessages(func(roomID, userID, text string) bool { return text == "spam" })
+
+	callAsMember(chat, "im.create", `{"username":"alice"}`)
+	callAsMember(chat, "chat.sendMessage", `{"message":{"_id":"one","rid":"U0ALICE01chatdmtestMember1","msg":"spam"}}`)
+	fmt.Println(len(chat.Messages("U0ALICE01chatdmtestMember1")), "messages")
+	// Output:
+	// 200 {"room":{"t":"d","rid":"U0ALICE01chatdmtestMember1","usernames":["alice","member"],"_id":"U0ALICE01chatdmtestMember1"},"success":true}
+	// 400 {"success":false,"error":"Cannot read properties of undefined (reading 'starred')"}
+	// 0 messages
+}

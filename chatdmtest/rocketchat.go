@@ -166,15 +166,13 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 // The server sends the Code of a [Fault] as the errorType of a response with status
 // 400. The response has the text and details that a real server sends for this code.
-// These codes have a different status and no errorType:
+// The responses for these codes have no errorType:
 //
 //   - "unauthorized": the 401 of the generation
 //   - "forbidden": a 403 with the text "unauthorized"
 //   - "error-unauthorized": the 403 for users without a username
 //   - "error-too-many-requests": a 429 with a wait of one minute
-//
-// The Code "E11000" stands for the error of the database for a duplicate _id. The
-// response has status 400 and no errorType.
+//   - "E11000": a 400 with the text of the database for a duplicate _id
 //
 // For any other Code, login responds with status 401 and its own error format. None
 // of these responses has rate limit headers.
@@ -196,7 +194,8 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //     no messages. It ignores an invalid oldest. Before RocketChat4, it ignores the
 //     value of inclusive: the parameter has an effect even if it is "false".
 //   - The count of im.history is 20 by default before RocketChat4, and 50 since then.
-//   - users.info without a user fails with invalid-filter in RocketChat3.
+//   - users.info without a user fails with invalid-filter in RocketChat3. In
+//     RocketChatOld, it fails as for an unknown user.
 //   - chat.sendMessage ignores a ts within one minute of the server's clock.
 //   - A roomId or username that starts with "#" is rejected with invalid-channel.
 //   - RocketChat3 can delete federated rooms, because it predates federation.

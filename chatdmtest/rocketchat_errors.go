@@ -16,7 +16,7 @@ const maxDMMembers = 8
 // rocketChatError is an error that an endpoint returns. Its text consists of the
 // reason and the code.
 type rocketChatError struct {
-	status   int    // 0 means 401 for login, and 400 for other endpoints
+	status   int    // 0 means 401 for login, and 400 for other endpoints; if set, the response has no errorType
 	code     string // may be empty
 	reason   string
 	omitCode bool // from the text
@@ -154,7 +154,10 @@ func (r *RocketChat) undefinedMessageError() *rocketChatError {
 // duplicateKeyError returns the error of MongoDB for a message whose ID is already
 // in use.
 func duplicateKeyError(messageID string) *rocketChatError {
-	return &rocketChatError{reason: fmt.Sprintf("E11000 duplicate key error collection: rocketchat.rocketchat_message index: _id_ dup key: { _id: %q }", messageID)}
+	return &rocketChatError{
+		status: http.StatusBadRequest,
+		reason: fmt.Sprintf("E11000 duplicate key error collection: rocketchat.rocketchat_message index: _id_ dup key: { _id: %q }", messageID),
+	}
 }
 
 // errorForCode returns the error for the Code of a Fault. An empty code means an

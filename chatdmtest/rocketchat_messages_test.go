@@ -169,7 +169,7 @@ func TestRocketChatSendMessage(t *testing.T) {
 		{`alice chat.sendMessage {"message":{"rid":"dm","msg":"x","alias":"Boss"}}`, always(failed("Not enough permission"))},
 		{`robot chat.sendMessage {"message":{"rid":"muted","msg":"x","alias":"Boss","customFields":{"a":1}}}`, perGeneration{strings.ReplaceAll(
 			sent(storedMessage("chatdmtestMsg0002", "muted", "x", `"alias":"Boss","customFields":{"a":1},`)), "alice", "robot"), failed("Custom fields not enabled")}},
-		{`alice chat.sendMessage {"message":{"_id":"a1","rid":"dm","msg":"x","emoji":":x:","attachments":[{"text":"a"}]}}`,
+		{`alice chat.sendMessage {"message":{"_id":"a1","rid":"dm","msg":"x","emoji":":x:","attachments":[{"text":"a"}],"blocks":null}}`,
 			always(sent(storedMessage("a1", "dm", "x", `"emoji":":x:",`+attachments)))},
 
 		// The text.

@@ -76,7 +76,7 @@
 //   - The platforms' rate limits: a server has none until you call Limit.
 //   - Separate rate limits for each token.
 //   - Edits, reactions, files, and link previews.
-//   - On Rocket.Chat, the changes that the platform makes to the text of a message. A
+//   - On Rocket.Chat, most changes that the platform makes to the text of a message. A
 //     [Slack] escapes and rewrites it.
 //   - Latency: a server responds immediately unless a [Fault] has a Delay or ApplyAfter.
 package chatdmtest

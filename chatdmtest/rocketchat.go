@@ -409,7 +409,7 @@ func (r *RocketChat) Messages(roomID string) []Message {
 	var messages []Message
 	if room := r.roomByID(roomID); room != nil {
 		for _, m := range room.messages {
-			messages = append(messages, Message{User: m.User.ID, Text: m.Text, ID: m.ID})
+			messages = append(messages, Message{User: m.User.ID, Text: m.Text, ID: m.ID, ThreadID: m.ThreadID})
 		}
 	}
 	return messages

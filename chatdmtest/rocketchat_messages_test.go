@@ -408,6 +408,18 @@ func TestRocketChatThread(t *testing.T) {
 	})
 }
 
+// The messages of the Go API name their thread.
+func TestRocketChatMessagesThread(t *testing.T) {
+	s := newRocketChat(t)
+	s.AddRoom(chatdmtest.RocketChatRoom{ID: "dm", Type: "d", Members: []string{"u_alice", "u_bob"}})
+	call(t, s, `alice chat.sendMessage {"message":{"_id":"m1","rid":"dm","msg":"x"}}`)
+	call(t, s, `bob chat.sendMessage {"message":{"_id":"m2","rid":"dm","msg":"y","tmid":"m1"}}`)
+	want := []chatdmtest.Message{{User: "u_alice", Text: "x", ID: "m1"}, {User: "u_bob", Text: "y", ID: "m2", ThreadID: "m1"}}
+	if got := s.Messages("dm"); !slices.Equal(got, want) {
+		t.Errorf("got Messages %+v, want %+v", got, want)
+	}
+}
+
 func TestRocketChatUsersInfo(t *testing.T) {
 	const notFound = `400 {"success":false,"error":"User not found."}`
 	user := func(name, kind, active, private string, all bool) string {

@@ -12,6 +12,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -28,6 +29,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("CHATDM_ONCE_URL") != "" {
+		os.Exit(runProgram())
+	}
 	log.SetOutput(io.Discard) // net/http logs bytes that follow a response
 	goleak.VerifyTestMain(m)
 }

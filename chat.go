@@ -48,8 +48,10 @@ type ChatPostMessageParams struct {
 	// Since is when the first run began that may have posted this message. It makes
 	// PostMessage search for the message first, from one minute before Since. If the
 	// message is missing, PostMessage posts it, but waits first until the settle time has
-	// passed since the client was created and since the last lost response for this key.
-	// The zero Time means that there was no earlier run. Since needs Key.
+	// passed since the client was created. The zero Time means that there was no earlier
+	// run. Since needs Key. Within one Client, it is not needed: for a day, the client
+	// remembers each message whose outcome is unknown, and searches for it before it
+	// posts it again.
 	Since time.Time
 }
 
@@ -81,7 +83,8 @@ type ChatPostMessageResult struct {
 // intervals until the settle time has passed. If the search finds the message,
 // PostMessage returns it. If not, or if the context ends first, the error matches
 // ErrEffectUnknown and says what was searched. To find out later, repeat the call with
-// the same Key and with Since. PostMessage itself never posts a message twice.
+// the same Key and, after a restart, with Since. PostMessage itself never posts a message
+// twice.
 //
 // A search needs the scope im:history (for other conversations: mpim:history,
 // channels:history, or groups:history). It matches the key and the caller, but never the
@@ -190,11 +193,14 @@ func (m *MessageMetadata) hasKey(key string) bool {
 // postOnce posts a message with a key. If the response is lost, it searches for the
 // message.
 func (c *Client) postOnce(ctx context.Context, p *ChatPostMessageParams, r request, result *ChatPostMessageResult) (*ChatPostMessageResult, error) {
-	if !p.Since.IsZero() {
-		if found, err := c.findEarlier(ctx, p, result); found || err != nil {
-			if err != nil {
-				return nil, err
-			}
+	earlier := c.lost.get(p)
+	if since := earliest(p.Since, earlier.start); !since.IsZero() {
+		found, err := c.findEarlier(ctx, p, since, result)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			c.lost.remove(p)
 			return result, nil
 		}
 	}
@@ -216,10 +222,11 @@ func (c *Client) postOnce(ctx context.Context, p *ChatPostMessageParams, r reque
 			if lost.IsZero() {
 				lost = time.Now()
 			}
-			c.lost.add(p.lostKey(), lost.Add(c.settleTime))
+			c.lost.add(p, lostMessage{start: earliest(earlier.start, start), until: lost.Add(c.settleTime)})
 		}
 		return nil, err
 	}
+	c.lost.remove(p)
 	if !result.Message.Metadata.hasKey(p.Key) {
 		result.Meta.Warnings = append(result.Meta.Warnings, WarningKeyNotStored)
 	}
@@ -228,17 +235,17 @@ func (c *Client) postOnce(ctx context.Context, p *ChatPostMessageParams, r reque
 
 // findEarlier searches for the message of an earlier run. If the message is missing, it
 // waits until no attempt of such a run can still be in flight, and searches again.
-func (c *Client) findEarlier(ctx context.Context, p *ChatPostMessageParams, result *ChatPostMessageResult) (found bool, err error) {
-	since := p.Since
-	if now := time.Now(); since.After(now) {
-		since = now
-	}
-	for searched := 0; ; searched++ {
+func (c *Client) findEarlier(ctx context.Context, p *ChatPostMessageParams, since time.Time, result *ChatPostMessageResult) (found bool, err error) {
+	since = earliest(since, time.Now())
+	for {
 		found, err := c.find(ctx, p, since, result)
 		if found {
 			result.NoOp, result.AlreadyPosted = true, true
 		}
-		wait := max(time.Until(c.created.Add(c.settleTime)), c.lost.until(p.lostKey()))
+		wait := time.Until(c.lost.get(p).until)
+		if !p.Since.IsZero() {
+			wait = max(wait, time.Until(c.created.Add(c.settleTime)))
+		}
 		if found || err != nil || wait <= 0 {
 			return found, err
 		}
@@ -347,31 +354,57 @@ func (c *Client) identify(ctx context.Context) (*identity, error) {
 	return self, err
 }
 
-// lostMessages records until when a lost message with a key may still appear.
+// lostMessage is a message with a key whose response was lost.
+type lostMessage struct {
+	start time.Time // of the first attempt
+	until time.Time // when the last attempt can no longer take effect
+}
+
+// lostMessages holds the lost messages of the last day.
 type lostMessages struct {
 	mu    sync.Mutex
-	byKey map[[3]string]time.Time
+	byKey map[messageKey]lostMessage
 }
 
-func (p *ChatPostMessageParams) lostKey() [3]string {
-	return [3]string{p.Channel, string(p.ThreadTS), p.Key}
+type messageKey struct {
+	channel, key string
+	thread       Timestamp
 }
 
-func (l *lostMessages) add(key [3]string, until time.Time) {
+func (p *ChatPostMessageParams) messageKey() messageKey {
+	return messageKey{p.Channel, p.Key, p.ThreadTS}
+}
+
+// get returns the zero lostMessage if the message is not lost.
+func (l *lostMessages) get(p *ChatPostMessageParams) lostMessage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.byKey, func(_ [3]string, until time.Time) bool { return !until.After(time.Now()) })
+	return l.byKey[p.messageKey()]
+}
+
+func (l *lostMessages) add(p *ChatPostMessageParams, m lostMessage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.byKey == nil {
-		l.byKey = make(map[[3]string]time.Time)
+		l.byKey = make(map[messageKey]lostMessage)
 	}
-	l.byKey[key] = until
+	yesterday := time.Now().Add(-24 * time.Hour)
+	maps.DeleteFunc(l.byKey, func(_ messageKey, m lostMessage) bool { return m.until.Before(yesterday) })
+	l.byKey[p.messageKey()] = m
 }
 
-// until returns how much longer the message may appear, or a negative duration.
-func (l *lostMessages) until(key [3]string) time.Duration {
+func (l *lostMessages) remove(p *ChatPostMessageParams) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.Until(l.byKey[key])
+	delete(l.byKey, p.messageKey())
+}
+
+// earliest returns the earlier of two times. The zero Time does not count.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // sleep waits for d. It returns an error if ctx is done first, or immediately if the wait

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -253,6 +254,16 @@ func TestKeySince(t *testing.T) {
 			{time.Hour, time.Second, chatdm.KindCanceled, false, []string{"1h0m0s auth.test", "1h0m0s " + search, "1h0m0s " + post}},
 			{0, time.Hour, "", false, []string{"1h0m1s " + search, "1h1m1s " + search, "1h1m1s " + post}},
 		}},
+		"no Since": {[]wiretest.Responder{lost, lost, postOK}, append(slices.Repeat([]wiretest.Responder{none}, 11), twice, none), []repeated{
+			{0, time.Hour, chatdm.KindUnavailable, false, []string{
+				"0s " + post, "2s auth.test", "2s " + search, "6s " + search, "14s " + search, "30s " + search, "1m0s " + search,
+			}},
+			{0, time.Hour, chatdm.KindUnavailable, false, []string{
+				"1m0s " + search, "1m0s " + post, "1m2s " + search, "1m6s " + search, "1m14s " + search, "1m30s " + search, "2m0s " + search,
+			}},
+			{0, time.Hour, "", true, []string{"2m0s " + search}},
+			{0, time.Hour, "", false, []string{"2m0s " + post}}, // no longer lost
+		}},
 		"searched for by this client": {[]wiretest.Responder{lost, postOK}, []wiretest.Responder{none}, []repeated{
 			{time.Hour, time.Hour, chatdm.KindUnavailable, false, []string{
 				"1h0m0s auth.test", "1h0m0s " + search, "1h0m0s " + post,
@@ -263,6 +274,10 @@ func TestKeySince(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				since := since
+				if name == "no Since" {
+					since.Since = time.Time{}
+				}
 				w := newWorkspace(t, map[string][]wiretest.Responder{post: tt.posts, search: tt.searches})
 				client := newClient(t, w, chatdm.WithSettleTime(time.Minute))
 				for _, call := range tt.calls {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/chatdm/chatdm/internal/engine"
 	"github.com/chatdm/chatdm/internal/input"
@@ -24,10 +25,19 @@ const service = "slack"
 type Client struct {
 	IM            *IMService // im.open and im.close, which Slack has retired
 	Conversations *ConversationsService
+	Chat          *ChatService
+	Users         *UsersService
+	Auth          *AuthService
 
 	engine    *engine.Engine
 	strictIM  bool
 	imRetired atomic.Bool // a response has shown that the im.* methods are retired
+
+	// For messages with a key.
+	created    time.Time
+	settleTime time.Duration
+	self       atomic.Pointer[identity] // nil until the first search
+	lost       lostMessages
 }
 
 // NewClient returns a client that sends token in the Authorization header. It does
@@ -39,7 +49,7 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 	if err == nil && cfg.TOTP != "" {
 		err = errors.New("WithTOTP: only rocketchat.Login accepts it")
 	}
-	c := &Client{strictIM: cfg.StrictIM}
+	c := &Client{strictIM: cfg.StrictIM, created: time.Now(), settleTime: cfg.SettleTime}
 	if err == nil {
 		c.engine, err = engine.New(cfg, engine.Platform{
 			Service: service, URLName: "WithBaseURL", Secrets: []string{token}, RequestIDHeader: "X-Slack-Req-Id", NewError: c.newError,
@@ -52,6 +62,9 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 	}
 	c.IM = &IMService{client: c}
 	c.Conversations = &ConversationsService{client: c}
+	c.Chat = &ChatService{client: c}
+	c.Users = &UsersService{client: c}
+	c.Auth = &AuthService{client: c}
 	return c, nil
 }
 
@@ -114,6 +127,9 @@ type request struct {
 	meta     *Meta    // receives the metadata
 	channel  *Channel // if not nil, receives the channel, which is then required
 	result   any      // the result argument of Call
+	// decode decodes a response with fields that type response lacks. If it is nil,
+	// there are none.
+	decode func(*engine.Response) (response, error)
 
 	response
 }
@@ -126,15 +142,14 @@ type response struct {
 	Provided string `json:"provided"`
 	Warning  string `json:"warning"`
 	Metadata *struct {
-		Warnings   engine.Array[string] `json:"warnings"`
-		Messages   engine.Array[string] `json:"messages"`
-		NextCursor string               `json:"next_cursor"`
+		Warnings   engine.Strings `json:"warnings"`
+		Messages   engine.Strings `json:"messages"`
+		NextCursor string         `json:"next_cursor"`
 	} `json:"response_metadata"`
-	NoOp          bool                   `json:"no_op"`
-	AlreadyOpen   bool                   `json:"already_open"`
-	AlreadyClosed bool                   `json:"already_closed"`
-	Channel       *Channel               `json:"channel"`
-	Channels      *engine.Array[Channel] `json:"channels"`
+	NoOp          bool     `json:"no_op"`
+	AlreadyOpen   bool     `json:"already_open"`
+	AlreadyClosed bool     `json:"already_closed"`
+	Channel       *Channel `json:"channel"`
 }
 
 // do makes a call and returns its decoded response. If Slack has retired the
@@ -175,7 +190,12 @@ func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
 	if r.channel != nil {
 		*r.channel = Channel{}
 	}
-	malformed := raw.Decode(resp)
+	var malformed error
+	if r.decode != nil {
+		*resp, malformed = r.decode(raw)
+	} else {
+		malformed = raw.Decode(resp)
+	}
 
 	switch {
 	case raw.Status == http.StatusTooManyRequests: // regardless of the body
@@ -218,21 +238,19 @@ func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
 
 // rejected classifies a response with an error code.
 func (c *Client) rejected(r *request, raw *engine.Response, code Code) *engine.Failure {
-	if code == "rate_limited" { // chat.postMessage spells it this way
-		code = ErrRateLimited
-	}
-	known, ok := catalogue[code]
+	code = code.canonical()
+	entry, ok := catalogue[code]
 	if !ok {
-		known.kind = KindUnknown
+		entry.kind = KindUnknown
 		if raw.Status >= 500 { // the code may come from a gateway
-			known.effect = engine.EffectForStatus(raw.Status)
+			entry.effect = engine.EffectForStatus(raw.Status)
 		}
 		code = Code(c.engine.Code(string(code), r.Confidential))
 	}
 	f := &engine.Failure{
-		Kind: string(known.kind), Code: string(code), RetryAfter: engine.RetryAfter(raw.Header), Details: &r.response, Effect: known.effect,
+		Kind: string(entry.kind), Code: string(code), RetryAfter: engine.RetryAfter(raw.Header), Details: &r.response, Effect: entry.effect,
 	}
-	if known.kind == KindRateLimited && f.RetryAfter == 0 {
+	if entry.kind == KindRateLimited && f.RetryAfter == 0 {
 		f.RetryAfter = engine.ResetAfter(raw.Header)
 	}
 	return f

@@ -3,9 +3,11 @@ package chatdm
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +29,7 @@ type ConversationsOpenParams struct {
 	Channel  string   `url:"channel,omitempty"`   // ID of a conversation to reopen
 	ReturnIM bool     `url:"return_im,omitempty"` // request all fields of the channel
 	// If PreventCreation is set, Open opens only an existing conversation. Slack does
-	// not document what it responds if there is no such conversation.
+	// not document the response if there is no such conversation.
 	PreventCreation bool `url:"prevent_creation,omitempty"`
 }
 
@@ -146,44 +148,127 @@ type ConversationsListParams struct {
 //
 // Documented at https://docs.slack.dev/reference/methods/conversations.list.
 func (s *ConversationsService) List(ctx context.Context, params ConversationsListParams) iter.Seq2[Channel, error] {
-	const method = "conversations.list"
-	return func(yield func(Channel, error) bool) {
-		meta := new(Meta)
-		fail := func(kind string, err error) {
-			yield(Channel{}, s.client.engine.Fail(method, kind, meta.Attempts, err))
+	encode := func(cursor string) input.Form {
+		page := params
+		page.Cursor = cursor
+		form := input.Params(page).Fail(input.CheckIDs("types", page.Types)).Fail(checkLimit(page.Limit))
+		if page.TeamID != "" {
+			form = form.Fail(input.CheckID("team_id", page.TeamID))
 		}
-		page, earlier := params, ""
+		return form
+	}
+	return pages(ctx, s.client, "conversations.list", params.Cursor, nil, encode, func(raw *engine.Response) (response, []Channel, error) {
+		var page struct {
+			response
+			Channels []Channel `json:"channels"`
+		}
+		err := raw.DecodePage(&page)
+		// Drop null, what is not an object, and what has no ID.
+		return page.response, slices.DeleteFunc(page.Channels, func(c Channel) bool { return c.ID == "" }), err
+	})
+}
+
+// ConversationsHistoryParams holds the arguments of [ConversationsService.History].
+type ConversationsHistoryParams struct {
+	Channel string // ID of the conversation
+	// Oldest and Latest limit the time of the messages. Empty means no limit. The
+	// limits themselves are excluded unless Inclusive is set.
+	Oldest, Latest  Timestamp
+	Inclusive       bool
+	IncludeMetadata bool   // request the payload of each message's Metadata, not only its type
+	Limit           int    // messages per page, at most 999; 0 means Slack's default, 100
+	Cursor          string // where to start; empty means the first page
+}
+
+// History returns an iterator over the messages of a conversation, newest first. It does
+// not return replies in threads, except those that were also sent to the conversation. It
+// requests each page when the loop gets to it. If a call fails or ctx is done, the
+// iterator yields the error once, with a zero Message, and stops. Each range loop starts
+// over at params.Cursor. The call is idempotent. It needs im:history, mpim:history,
+// channels:history, or groups:history, depending on the conversation.
+//
+// For an app that is distributed commercially outside of the Slack Marketplace, Slack
+// allows one call per minute, and a page has at most 15 messages. A message that was
+// just posted can be missing.
+//
+// Typical errors are [ErrChannelNotFound], [ErrNotInChannel], [ErrInvalidCursor], and
+// [ErrMissingScope]. The error is of [KindUnexpectedResponse] if a page has more than
+// 10,000 messages or the cursors form a cycle.
+//
+// Documented at https://docs.slack.dev/reference/methods/conversations.history.
+func (s *ConversationsService) History(ctx context.Context, params ConversationsHistoryParams) iter.Seq2[Message, error] {
+	return s.client.history(ctx, historyRequest{ConversationsHistoryParams: params}, nil)
+}
+
+// historyRequest holds the arguments of conversations.history or, for a thread, of
+// conversations.replies, which lists the oldest reply first.
+type historyRequest struct {
+	ConversationsHistoryParams
+	thread Timestamp
+}
+
+func (r historyRequest) encode(cursor string) input.Form {
+	return input.Form{}.AddID("channel", r.Channel).AddText("cursor", cursor).AddTrue("include_all_metadata", r.IncludeMetadata).AddTrue("inclusive", r.Inclusive).
+		Fail(checkTimestamp("latest", r.Latest)).AddText("latest", string(r.Latest)).
+		Fail(checkLimit(r.Limit)).AddInt("limit", r.Limit).
+		Fail(checkTimestamp("oldest", r.Oldest)).AddText("oldest", string(r.Oldest)).
+		AddText("ts", string(r.thread))
+}
+
+// history returns an iterator over messages. If meta is not nil, it receives the metadata
+// of the last page.
+func (c *Client) history(ctx context.Context, r historyRequest, meta *Meta) iter.Seq2[Message, error] {
+	method := "conversations.history"
+	if r.thread != "" {
+		method = "conversations.replies"
+	}
+	return pages(ctx, c, method, r.Cursor, meta, r.encode, func(raw *engine.Response) (response, []Message, error) {
+		var page struct {
+			response
+			Messages []Message `json:"messages"`
+		}
+		err := raw.DecodePage(&page)
+		return page.response, slices.DeleteFunc(page.Messages, func(m Message) bool { return m.TS == "" }), err
+	})
+}
+
+func checkLimit(limit int) error {
+	if limit < 0 || limit > 999 {
+		return fmt.Errorf("limit: got %d, want 0 to 999", limit)
+	}
+	return nil
+}
+
+// pages returns an iterator over the elements of a method's pages. If meta is not nil, it
+// receives the metadata of the last page.
+func pages[T any](ctx context.Context, c *Client, method, start string, meta *Meta,
+	encode func(cursor string) input.Form, decode func(*engine.Response) (response, []T, error),
+) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		meta := cmp.Or(meta, new(Meta))
+		cursor, earlier := start, ""
 		for n := 1; ; n++ {
-			form := input.Params(page).Fail(input.CheckIDs("types", page.Types))
-			if page.Limit < 0 || page.Limit > 999 {
-				form = form.Fail(fmt.Errorf("limit: got %d, want 0 to 999", page.Limit))
-			}
-			if page.TeamID != "" {
-				form = form.Fail(input.CheckID("team_id", page.TeamID))
-			}
-			body, err := form.Encode()
-			resp, err := s.client.do(ctx, request{
+			var elements []T
+			body, err := encode(cursor).Encode()
+			resp, err := c.do(ctx, request{
 				Request: engine.Request{Method: method, Body: body, Idempotent: true},
 				invalid: err, meta: meta,
+				decode: func(raw *engine.Response) (resp response, err error) {
+					resp, elements, err = decode(raw)
+					return resp, err
+				},
 			})
 			if err != nil {
-				yield(Channel{}, err)
+				yield(none, err)
 				return
 			}
-			channels := *cmp.Or(resp.Channels, new(engine.Array[Channel]))
-			if len(channels) > engine.MaxElements {
-				fail(engine.UnexpectedResponse, fmt.Errorf("the page has more than %d channels", engine.MaxElements))
-				return
-			}
-			for _, channel := range channels {
+			for _, element := range elements {
 				if err := ctx.Err(); err != nil {
-					fail(engine.Canceled, err)
+					yield(none, c.engine.Fail(method, engine.Canceled, meta.Attempts, err))
 					return
 				}
-				if channel.ID == "" {
-					continue // null, not an object, or without an ID
-				}
-				if !yield(channel, nil) {
+				if !yield(element, nil) {
 					return
 				}
 			}
@@ -192,11 +277,11 @@ func (s *ConversationsService) List(ctx context.Context, params ConversationsLis
 			}
 			// Brent's algorithm detects a cycle and stores only one cursor.
 			if n&(n-1) == 0 {
-				earlier = page.Cursor
+				earlier = cursor
 			}
-			page.Cursor = resp.Metadata.NextCursor
-			if page.Cursor == earlier {
-				fail(engine.UnexpectedResponse, errors.New("the server repeated a cursor"))
+			cursor = resp.Metadata.NextCursor
+			if cursor == earlier {
+				yield(none, c.engine.Fail(method, engine.UnexpectedResponse, meta.Attempts, errors.New("the server repeated a cursor")))
 				return
 			}
 		}
@@ -237,18 +322,47 @@ type Channel struct {
 }
 
 // Message is a message in a conversation.
+//
+// Documented at https://docs.slack.dev/reference/events/message.
 type Message struct {
-	Type    string    `json:"type,omitempty"`
-	Subtype string    `json:"subtype,omitempty"`
-	User    string    `json:"user,omitempty"`
-	BotID   string    `json:"bot_id,omitempty"`
-	Text    string    `json:"text,omitempty"`
-	TS      Timestamp `json:"ts,omitempty"`
+	Type     string           `json:"type,omitempty"`
+	Subtype  string           `json:"subtype,omitempty"`
+	User     string           `json:"user,omitempty"`      // ID of the author
+	BotID    string           `json:"bot_id,omitempty"`    // set if a bot is the author
+	Text     string           `json:"text,omitempty"`      // as Slack stored it, for example with links in <…>
+	TS       Timestamp        `json:"ts,omitempty"`        // identifies the message in its conversation
+	ThreadTS Timestamp        `json:"thread_ts,omitempty"` // the first message of the thread; empty if there is no thread
+	Metadata *MessageMetadata `json:"metadata,omitempty"`  // nil if there is none
+	Blocks   json.RawMessage  `json:"blocks,omitempty"`    // a JSON array; nil if there are none
+	Edited   *MessageEdit     `json:"edited,omitempty"`    // nil if the message was never edited
+}
+
+// MessageEdit says who last edited a message, and when.
+type MessageEdit struct {
+	User string    `json:"user"` // ID of the editor
+	TS   Timestamp `json:"ts"`
 }
 
 // Timestamp identifies a message within its conversation and says when it was
 // posted: the Unix time in seconds, a dot, and six digits.
 type Timestamp string
+
+// NewTimestamp returns the timestamp for a time, which it truncates to microseconds. It
+// returns an empty timestamp for a time before 1970, such as the zero Time.
+func NewTimestamp(t time.Time) Timestamp {
+	if t.UnixMicro() < 0 {
+		return ""
+	}
+	return Timestamp(fmt.Sprintf("%010d.%06d", t.Unix(), t.Nanosecond()/1000))
+}
+
+// checkTimestamp returns an error if t is neither empty nor a timestamp. Slack accepts 0.
+func checkTimestamp(field string, t Timestamp) error {
+	if t == "" || strings.Trim(string(t), "0.") == "" || !t.Time().IsZero() {
+		return nil
+	}
+	return fmt.Errorf("%s: got %.100q, want seconds and six digits, such as \"1503435956.000247\"; see NewTimestamp", field, t)
+}
 
 // Time returns the time in UTC, with microsecond precision. It returns the zero
 // Time if the timestamp is empty, malformed, or "0000000000.000000", which Slack

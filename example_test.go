@@ -213,7 +213,7 @@ func ExampleError() {
 		case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable):
 			return "drop this user or conversation"
 		case errors.Is(err, chatdm.KindRateLimited), errors.Is(err, chatdm.KindUnavailable):
-			return fmt.Sprint("try again, but not within ", e.RetryAfter)
+			return fmt.Sprint("try again, but wait at least ", e.RetryAfter)
 		case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
 			return fmt.Sprint("alert the operator: ", e.Code, " ", e.Needed)
 		case errors.Is(err, chatdm.KindCanceled):
@@ -237,8 +237,8 @@ func ExampleError() {
 	// Output:
 	// drop this user or conversation
 	// drop this user or conversation
-	// try again, but not within 0s
-	// try again, but not within 1m0s
+	// try again, but wait at least 0s
+	// try again, but wait at least 1m0s
 }
 
 // The response is lost after the call has taken effect.
@@ -331,4 +331,114 @@ func ExampleTimestamp_Time() {
 	// Output:
 	// 2015-09-17 21:33:47.000002 +0000 UTC
 	// true
+}
+
+func ExampleChatService_PostMessage() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	// The message is posted, but the connection breaks before the response arrives.
+	slack.Fail("chat.postMessage", 1, chatdmtest.Fault{Apply: true, Cut: chatdmtest.BeforeHeader})
+	res, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{
+		Channel: dm.Channel.ID, Text: "The build is done.", Key: "build-1284",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.Message.Text, "found by", res.Meta.Method)
+
+	// After a restart, Since makes PostMessage look for the message first.
+	res, err = client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{
+		Channel: dm.Channel.ID, Text: "The build is done.", Key: "build-1284", Since: time.Now().Add(-time.Hour),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("already posted:", res.AlreadyPosted)
+	fmt.Println(len(slack.Messages(dm.Channel.ID)), "message in the conversation")
+	// Output:
+	// The build is done. found by conversations.history
+	// already posted: true
+	// 1 message in the conversation
+}
+
+func ExampleConversationsService_History() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, text := range []string{"one", "two", "three"} {
+		if _, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: dm.Channel.ID, Text: text}); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	params := chatdm.ConversationsHistoryParams{Channel: dm.Channel.ID, Oldest: chatdm.NewTimestamp(time.Now().Add(-time.Hour)), Limit: 2}
+	for m, err := range client.Conversations.History(ctx, params) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(m.Text)
+	}
+	// Output:
+	// three
+	// two
+	// one
+}
+
+func ExampleUsersService_LookupByEmail() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+	res, err := client.Users.LookupByEmail(ctx, "alice@example.com")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.User.ID, res.User.Name)
+
+	_, err = client.Users.LookupByEmail(ctx, "nobody@example.com")
+	fmt.Println(errors.Is(err, chatdm.KindNotFound))
+	// Output:
+	// U0ALICE01 alice
+	// true
+}
+
+func ExampleUsersService_Info() {
+	slack, client := newExample()
+	defer slack.Close()
+	res, err := client.Users.Info(context.Background(), chatdmtest.DisabledUser)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.User.Name, "deactivated:", res.User.Deleted)
+	// Output:
+	// disabled deactivated: true
+}
+
+func ExampleAuthService_Test() {
+	slack, client := newExample()
+	defer slack.Close()
+	res, err := client.Auth.Test(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.User, res.UserID, "is a bot:", res.BotID != "")
+	// Output:
+	// chatdmtest UBOT is a bot: true
 }

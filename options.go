@@ -25,7 +25,7 @@ func WithBaseURL(url string) Option {
 }
 
 // WithHTTPClient sets the http.Client that provides the Transport and the Jar. It is not
-// modified. If its Timeout is positive, that is the default of [WithTimeout]. If client or
+// modified. If its Timeout is positive, it replaces the default of [WithTimeout]. If client or
 // its Transport is nil, requests use a shared transport with no limit on idle connections.
 func WithHTTPClient(client *http.Client) Option {
 	return func(c *engine.Config) { c.HTTPClient = client }
@@ -44,9 +44,9 @@ func WithHeader(name, value string) Option {
 	return func(c *engine.Config) { c.Header.Set(name, value) }
 }
 
-// WithTimeout limits one attempt, including reading the response. The default is
-// 30 seconds, and 0 means no limit. A timeout is handled like a lost connection.
-// To limit a whole call, use a context with a deadline.
+// WithTimeout sets the timeout of one attempt, which includes reading the response.
+// The default is 30 seconds, and 0 means no limit. A timeout is handled like a lost
+// connection. To limit a whole call, use a context with a deadline.
 func WithTimeout(d time.Duration) Option {
 	return func(c *engine.Config) { c.Timeout = &d }
 }
@@ -115,4 +115,13 @@ func WithInsecureHTTP() Option {
 // code. Package rocketchat rejects this option.
 func WithStrictIM() Option {
 	return func(c *engine.Config) { c.StrictIM = true }
+}
+
+// WithSettleTime sets how long a message with a key can take to appear after its response
+// was lost; see [ChatPostMessageParams]. The default is 90 seconds. Slack does not document
+// how long it takes: an attempt can still be in flight, and the history can lag behind.
+// With 0, the client searches only once. Negative values are invalid. The option has no
+// effect on Rocket.Chat, which rejects a second message with the same key.
+func WithSettleTime(d time.Duration) Option {
+	return func(c *engine.Config) { c.SettleTime = d }
 }

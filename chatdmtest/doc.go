@@ -34,8 +34,9 @@
 // Both servers have these methods:
 //
 //   - Fail makes the next requests fail. A [Fault] can set an error code, an HTTP
-//     status, a header, or a body, and it can delay, stall, or cut the response.
-//   - Limit sets the rate limit of an API method.
+//     status, a header, or a body. It can delay, stall, or cut the response, and it
+//     can make the call take effect after the client has given up.
+//   - Limit sets the rate limit of an API method, on Slack also for each conversation.
 //   - Requests returns the requests that the server received.
 //   - Messages returns the messages in a conversation.
 //   - Conversations returns all conversations with their members and messages.
@@ -73,13 +74,15 @@
 //
 // # What the servers do not imitate
 //
-//   - API methods that have nothing to do with direct messages, with a few
+//   - API methods that have nothing to do with direct messages or users, with a few
 //     exceptions. The types [Slack] and [RocketChat] list the methods they implement,
 //     and say how they behave in cases that the platform does not document.
 //   - WebSockets and events. HTTPS is available from fakechat, or from a server of
 //     your own that has the fake server as the handler.
 //   - The platforms' rate limits: a server has none until you call Limit.
 //   - Separate rate limits for each token.
-//   - The changes that a platform makes to the text of a message, such as escaping.
-//   - Latency: a server responds immediately unless a [Fault] has a Delay.
+//   - Edits, reactions, files, and link previews.
+//   - On Rocket.Chat, most changes that the platform makes to the text of a message. A
+//     [Slack] escapes and rewrites it.
+//   - Latency: a server responds immediately unless a [Fault] has a Delay or ApplyAfter.
 package chatdmtest

@@ -1,12 +1,15 @@
 package chatdmtest_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
+	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
 )
 
@@ -64,6 +67,33 @@ func ExampleKeepRequests() {
 	// 2 of 3 requests
 }
 
+func ExampleHistoryPageSize() {
+	slack := chatdmtest.NewSlack(chatdmtest.HistoryPageSize(15))
+	defer slack.Close()
+
+	for i := range 20 {
+		args := url.Values{"channel": {chatdmtest.Bob}, "text": {strconv.Itoa(i)}, "token": {chatdmtest.BotToken}}
+		resp, err := slack.Client().PostForm(slack.URL+"/chat.postMessage", args)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		resp.Body.Close()
+	}
+	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(slack.URL))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var page struct {
+		Messages []chatdm.Message
+		HasMore  bool `json:"has_more"`
+	}
+	_, err = client.Call(context.Background(), "conversations.history", url.Values{"channel": {"D000000001"}, "limit": {"100"}}, &page)
+	fmt.Println(len(page.Messages), page.HasMore, err)
+	// Output: 15 true <nil>
+}
+
 func ExampleRetiredIM() {
 	slack := chatdmtest.NewSlack(chatdmtest.RetiredIM())
 	defer slack.Close()
@@ -71,6 +101,38 @@ func ExampleRetiredIM() {
 	callSlack(slack, chatdmtest.BotToken, "im.close", url.Values{"channel": {"D000000001"}})
 	// Output:
 	// 200 {"ok":false,"error":"method_deprecated","response_metadata":{"messages":["[ERROR] This method is retired and can no longer be used. Please use conversations.close instead. Learn more: https://api.slack.com/changelog/2020-01-deprecating-antecedents-to-the-conversations-api"]}}
+}
+
+func ExampleSlack_DropMetadata() {
+	slack := chatdmtest.NewSlack()
+	defer slack.Close()
+	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(slack.URL))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	slack.DropMetadata("task_created")
+
+	for _, metadata := range []string{
+		`{"event_type":"task_done","event_payload":{"id":"T1"}}`,
+		`{"event_type":"task_created","event_payload":{"id":"T2"}}`,
+	} {
+		args := url.Values{"channel": {chatdmtest.Bob}, "text": {"Hello."}, "metadata": {metadata}}
+		meta, err := client.Call(context.Background(), "chat.postMessage", args, nil)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(meta.Warnings)
+	}
+	for _, m := range slack.Messages("D000000001") {
+		fmt.Printf("%s %q\n", m.Text, m.Metadata)
+	}
+	// Output:
+	// []
+	// [invalid_metadata_schema]
+	// Hello. "{\"event_type\":\"task_done\",\"event_payload\":{\"id\":\"T1\"}}"
+	// Hello. ""
 }
 
 func ExampleSlack_RetireIM() {

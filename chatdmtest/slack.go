@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The tokens of a new [Slack] workspace. Both have all scopes.
@@ -44,8 +46,9 @@ const (
 //
 //   - im.open and im.close
 //   - conversations.open, conversations.close, and conversations.list
-//   - conversations.history
+//   - conversations.history and conversations.replies
 //   - chat.postMessage
+//   - users.info and users.lookupByEmail
 //   - auth.test and api.test
 //
 // Any other method fails with unknown_method.
@@ -65,6 +68,8 @@ const (
 //  7. the scopes
 //  8. the arguments
 //
+// The rate limit for each conversation is checked with the arguments. See Limit.
+//
 // # Conversations
 //
 // A set of users has only one DM or group DM, regardless of who opens it. A
@@ -79,6 +84,40 @@ const (
 // As on Slack, conversations.list applies exclude_archived after it has filled a
 // page. A page can therefore be short or empty even if more pages follow.
 //
+// # Messages
+//
+// chat.postMessage accepts text, blocks, attachments, markdown_text, metadata,
+// thread_ts, and reply_broadcast, and ignores other arguments. Blocks, attachments, and
+// metadata are JSON: an array or object in a JSON body, or its text in any body. If the
+// channel is a user ID, the message goes to the caller's DM with that user.
+//
+// The timestamp of a message is the time of the post. If the workspace already has a
+// message with that timestamp, it is one microsecond later than the newest message.
+//
+// The text is stored as Slack stores it:
+//
+//   - Text over 40,000 characters is cut, with the warning message_truncated.
+//   - Text over 4,000 characters is split into several messages, unless there are
+//     blocks. The response describes only the first one. Only that one has the
+//     attachments and the metadata. Users have observed the split, but Slack does not
+//     document it, nor which message has the metadata.
+//   - The characters &, <, and > are escaped, except in &amp;, &lt;, &gt;, mentions such
+//     as <@U1>, <#C1>, and <!here>, and links such as <https://example.com|label>.
+//   - URLs, email addresses, and host names become links: <https://x.y>,
+//     <mailto:a@x.com|a@x.com>, and <http://x.com|x.com>. A host name without a scheme
+//     becomes a link only in the domains app, co, com, de, dev, edu, gov, io, net, org,
+//     and uk.
+//   - Some emoji become short names, such as :tada: and :wave::skin-tone-2:. They are
+//     ☕ ⚠ ✅ ✨ ❌ ❤ 🎂 🎉 🐛 👀 👋 👍 👎 👏 💯 🔥 😀 😂 😄 😢 🙂 🙏 🚀.
+//
+// A character of these limits is a UTF-16 code unit of the text as sent.
+//
+// conversations.history returns the newest messages first. It does not return replies
+// in threads, except those with reply_broadcast. Both it and conversations.replies
+// support oldest, latest, inclusive, limit, cursor, and include_all_metadata. Without
+// include_all_metadata, the metadata of a message has only its event_type. The event
+// type must not contain a dot; otherwise, chat.postMessage silently drops the metadata.
+//
 // # Undocumented cases
 //
 // Slack's documentation does not cover these cases. The fake workspace behaves as
@@ -91,16 +130,39 @@ const (
 //     commas.
 //   - conversations.list returns open and closed DMs in the order in which they
 //     were created. As in Slack's examples, group DMs have is_open and DMs do not.
+//   - chat.postMessage to the ID of a disabled user: the message is posted if the DM
+//     exists. Otherwise, the error is channel_not_found.
+//   - chat.postMessage: the error is invalid_thread_ts if thread_ts is not a timestamp.
+//     If no message has that timestamp, the message is posted, but it is not in the
+//     history. If it is the timestamp of a reply, the message joins that reply's thread.
+//   - chat.postMessage: the error is invalid_attachments if attachments is not a list of
+//     objects, msg_blocks_too_long or attachment_payload_limit_exceeded above 100,000
+//     bytes of JSON, and metadata_too_large above 16,384 bytes.
+//   - conversations.replies: the first page starts with the parent, even if oldest or
+//     latest excludes it. The parent counts toward the limit. Later pages have only
+//     replies. If ts is the timestamp of a reply, the response has only that reply.
+//   - conversations.history and conversations.replies: a timestamp has at most six
+//     decimals, and may have none. If the limit is out of range, the error is
+//     invalid_limit.
+//   - users.lookupByEmail ignores case. It does not find hidden users.
 //   - An empty body has no arguments, but an empty multipart body is rejected with
 //     invalid_form_data. A text/plain body is parsed as a form.
 //   - An argument name can be at most 100 bytes long.
 //
 // # Differences from real Slack
 //
-//   - conversations.history supports only the arguments channel and limit. It
-//     returns one page with the newest messages, newest first.
-//   - chat.postMessage supports only the arguments channel and text. The channel
-//     must be the ID of a conversation, not of a user.
+//   - Blocks and attachments are stored as sent. The server checks only
+//     that there are at most 50, that each has a type, and that the text of a
+//     section has at most 3,000 characters.
+//   - Markdown in markdown_text is not translated.
+//   - A message without text has an empty text, even if it has blocks.
+//   - Messages have no bot_profile, edits, reactions, or link previews. Only messages by
+//     a bot have a bot_id and an app_id. A broadcast reply has no root.
+//   - The channel of chat.postMessage cannot be a name. The arguments username,
+//     icon_url, icon_emoji, as_user, parse, and link_names have no effect.
+//   - conversations.history returns a message as soon as it is posted. Slack can take
+//     longer.
+//   - A user has no color, images, status, admin flags, or time of the last update.
 //   - There are no rate limits until you call Limit.
 type Slack struct {
 	// URL is the root of the API, such as "http://127.0.0.1:1234/api". It has no
@@ -116,8 +178,10 @@ type Slack struct {
 	conversations       []*conversation          // in order of creation
 	conversationsByID   map[string]*conversation // the same conversations
 	directConversations map[string]*conversation // DMs and group DMs by membersKey
+	droppedMetadata     map[string]bool          // by event type
+	historyPageSize     int                      // not positive means no limit
 	responseCount       int                      // for the next request ID
-	messageCount        int                      // for the next message timestamp
+	lastPosted          int64                    // timestamp of the newest message in microseconds
 }
 
 // A User is a member of a [Slack] workspace.
@@ -126,7 +190,15 @@ type User struct {
 	Name     string // such as "alice"; if empty, the ID in lower case
 	Disabled bool   // opening a conversation with the user fails with user_disabled; the user's tokens fail with account_inactive
 	Bot      bool   // if another bot opens a conversation with the user, the call fails with cannot_dm_bot
-	Hidden   bool   // if anyone else opens a conversation with the user, the call fails with user_not_visible
+	Hidden   bool   // if anyone else opens a conversation with the user or calls users.info, the call fails with user_not_visible
+
+	Email           string // if empty, Name + "@example.com"; a Bot has none by default
+	RealName        string // such as "Alice"; if empty, Name with a capital first letter
+	DisplayName     string // if empty, Name
+	TZ              string // such as "Europe/Berlin"; if empty, "Etc/UTC"
+	Restricted      bool   // a multi-channel guest
+	UltraRestricted bool   // a single-channel guest; such a guest is also restricted
+	Stranger        bool   // a member of another workspace
 }
 
 // A TokenState is the state of a [Token].
@@ -160,9 +232,11 @@ type Channel struct {
 
 // A Message is a message that was posted with chat.postMessage.
 type Message struct {
-	User string // ID of the author
-	Text string
-	ID   string // on Slack, the timestamp, such as "1700000000.000001"; on Rocket.Chat, the _id
+	User     string // ID of the author
+	Text     string // as the server stores it
+	ID       string // on Slack, the timestamp, such as "1700000000.000001"; on Rocket.Chat, the _id
+	ThreadID string // ID of the parent; empty unless the message is a reply
+	Metadata string // Slack only: JSON, such as {"event_type":"greeting","event_payload":{}}; empty if there is none
 }
 
 // NewSlack starts a fake Slack workspace. Its tokens are [BotToken] and [UserToken].
@@ -178,6 +252,8 @@ func NewSlack(opts ...Option) *Slack {
 	}
 	s := &Slack{
 		imRetired:           c.imRetired,
+		historyPageSize:     c.pageSize,
+		droppedMetadata:     make(map[string]bool),
 		users:               make(map[string]User),
 		tokens:              make(map[string]Token),
 		conversationsByID:   make(map[string]*conversation),
@@ -210,6 +286,15 @@ func NewSlack(opts ...Option) *Slack {
 // the user's conversations.
 func (s *Slack) AddUser(u User) {
 	u.Name = cmp.Or(u.Name, strings.ToLower(u.ID))
+	if !u.Bot {
+		u.Email = cmp.Or(u.Email, u.Name+"@example.com")
+	}
+	if u.RealName == "" && u.Name != "" {
+		first, n := utf8.DecodeRuneInString(u.Name)
+		u.RealName = string(unicode.ToUpper(first)) + u.Name[n:]
+	}
+	u.DisplayName = cmp.Or(u.DisplayName, u.Name)
+	u.TZ = cmp.Or(u.TZ, "Etc/UTC")
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
 	s.users[u.ID] = u
@@ -254,10 +339,20 @@ func (s *Slack) Messages(channel string) []Message {
 	var messages []Message
 	if conv := s.conversationsByID[channel]; conv != nil {
 		for _, m := range conv.messages {
-			messages = append(messages, m.message())
+			messages = append(messages, m.exported())
 		}
 	}
 	return messages
+}
+
+// DropMetadata makes the workspace drop the metadata with the given event type from
+// every message that is posted later. The message is posted, and the response has a
+// warning. Slack does so if the manifest of an app declares a schema for the event type
+// and the metadata does not match it.
+func (s *Slack) DropMetadata(eventType string) {
+	s.stateMu.Lock()
+	defer s.stateMu.Unlock()
+	s.droppedMetadata[eventType] = true
 }
 
 // RetireIM retires im.open and im.close if retired is true, and restores them if

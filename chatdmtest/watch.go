@@ -149,12 +149,9 @@ type PostedMessage struct {
 	Time time.Time
 }
 
-// message returns m as Messages returns it.
-func (m *slackMessage) message() Message { return Message{User: m.User, Text: m.Text, ID: m.TS} }
-
-// message returns m as Messages returns it.
-func (m rocketChatMessage) message() Message {
-	return Message{User: m.User.ID, Text: m.Text, ID: m.ID}
+// exported returns m as Messages returns it.
+func (m rocketChatMessage) exported() Message {
+	return Message{User: m.User.ID, Text: m.Text, ID: m.ID, ThreadID: m.ThreadID}
 }
 
 // Conversations returns all conversations with their members and messages, in the
@@ -169,7 +166,7 @@ func (s *Slack) Conversations() []Conversation {
 			c.Members = append(c.Members, Member{ID: id, Name: cmp.Or(s.users[id].Name, id), Open: conv.open[id]})
 		}
 		for _, m := range conv.messages {
-			c.Messages = append(c.Messages, PostedMessage{Message: m.message(), Time: slackTime(m.TS)})
+			c.Messages = append(c.Messages, PostedMessage{Message: m.exported(), Time: slackTime(m.TS)})
 		}
 		conversations = append(conversations, c)
 	}
@@ -197,7 +194,7 @@ func (r *RocketChat) Conversations() []Conversation {
 		}
 		for _, m := range room.messages {
 			posted, _ := time.Parse(time.RFC3339, m.Timestamp) // cannot fail: the server made it
-			c.Messages = append(c.Messages, PostedMessage{Message: m.message(), Time: posted})
+			c.Messages = append(c.Messages, PostedMessage{Message: m.exported(), Time: posted})
 		}
 		conversations = append(conversations, c)
 	}

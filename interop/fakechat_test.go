@@ -316,7 +316,11 @@ func TestFakechatPage(t *testing.T) {
 
 	// Nothing overflows a phone horizontally, in any view. In dark mode, the background
 	// is dark and the text is light.
-	f.post(chatdmtest.BotToken, dm, strings.Repeat("long", 100))
+	f.call(chatdmtest.BotToken, "chat.postMessage", url.Values{
+		"channel": {dm}, "text": {strings.Repeat("long", 100)}, "metadata": {`{"event_type":"` + strings.Repeat("m", 90) + `","event_payload":{}}`},
+	})
+	b.wait(lastText + `.startsWith("longlong")`)
+	b.wait(`document.querySelector("#messages li:last-child .reply").textContent.startsWith("metadata {")`)
 	f.control("/fake/fail", url.Values{"times": {"-1"}, "method": {strings.Repeat("x", 60)}, "body": {strings.Repeat("y", 60)}, "header": {"X-Test: " + strings.Repeat("z", 60)}})
 	b.wait(`document.querySelector("#pending li")`)
 	for _, scheme := range []string{"light", "dark"} {

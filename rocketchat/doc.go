@@ -11,9 +11,9 @@
 //
 // Different server versions report the same error with different statuses and bodies.
 // The sentinels of this package hide the differences. An error's code comes from
-// its errorType, brackets at the end of its text, or a known text or status. An error
-// without a code has [chatdm.KindUnknown], and its Message is the server's text.
-// For example, servers report a database failure as a 400 without a code.
+// its errorType, from brackets at the end of its text, or from a known text or
+// status. An error without a code has [chatdm.KindUnknown], and its Message is the
+// server's text. For example, servers report a database failure as a 400 without a code.
 //
 // # Rate limits and retries
 //

@@ -18,7 +18,7 @@ const (
 	ErrUnauthorized chatdm.Code = "error-unauthorized"
 	// ErrForbidden is returned for a 403 without another code, and for the error type
 	// error-forbidden. From im.open and im.close (since version 4.8), it means
-	// that this room does not exist or the caller is not a member of it. Before 4.8,
+	// that the room does not exist or the caller is not a member of it. Before 4.8,
 	// im.delete responded this way if the caller lacked view-room-administration.
 	ErrForbidden chatdm.Code = "forbidden"
 	// ErrInvalidParams is returned when the body violates the server's schema. Some
@@ -87,7 +87,7 @@ func trailingCode(text scalar) chatdm.Code {
 var aliases = map[chatdm.Code]chatdm.Code{
 	"error-invalid-params": ErrInvalidParams,
 	"error-forbidden":      ErrForbidden,
-	// im.close sends this since 6.4 if the caller has no subscription to the room.
+	// Since 6.4, im.close sends this if the caller has no subscription to the room.
 	// Older servers send the code.
 	"The user is not subscribed to the room": ErrRoomNotFound,
 }

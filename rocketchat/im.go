@@ -72,7 +72,7 @@ func (s *IMService) Create(ctx context.Context, params IMCreateParams) (*CreateR
 	if names := strings.Join(params.Usernames, ","); len(params.Usernames) == 1 {
 		body.Username = names
 	} else {
-		body.Usernames = names // the server wants one string
+		body.Usernames = names // the server expects one string
 	}
 	err := input.CheckIDs("usernames", params.Usernames)
 	if len(params.Usernames) == 0 {

@@ -67,11 +67,19 @@ func checkSuccess(t *testing.T, name string, res any) {
 	good := true
 	switch res := res.(type) {
 	case nil: // an empty list
-		good = name == "chatdm.ConversationsService.List"
+		good = name == "chatdm.ConversationsService.List" || name == "chatdm.ConversationsService.History"
 	case *chatdm.OpenResult:
 		good = res.Channel.ID != ""
 	case *chatdm.Channel:
 		good = res.ID != ""
+	case *chatdm.Message:
+		good = res.TS != ""
+	case *chatdm.ChatPostMessageResult:
+		good = res.TS != "" && !res.NoOp
+	case *chatdm.UserResult:
+		good = res.User.ID != ""
+	case *chatdm.AuthTestResult:
+		good = res.UserID != ""
 	case *rocketchat.CreateResult:
 		good = res.Room.ID != ""
 	case rocketchat.Credentials:

@@ -169,7 +169,7 @@ func (c *call) transportFailure(ctx context.Context, err error) *Failure {
 	return f
 }
 
-// errAttemptTimeout does not match context.DeadlineExceeded, which means the caller's.
+// errAttemptTimeout does not match context.DeadlineExceeded, which stands for the caller's deadline.
 var errAttemptTimeout = fmt.Errorf("attempt timed out before the response was complete: %w", os.ErrDeadlineExceeded)
 
 // neverSent reports whether err shows that no connection was established.

@@ -128,6 +128,7 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 		if c.retrying || c.response.Attempts == 0 {
 			c.abort(err)
 		}
+		c.resolve()
 	}
 	var err error
 	if c.failure != nil {
@@ -197,13 +198,13 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 	}
 	if ctxErr := c.contextErr(); ctxErr != nil {
 		if c.responded {
-			c.failure = f.withCause(e.Cause(ctxErr))
+			c.failure = f.WithCause(e.Cause(ctxErr))
 		}
 		return false, nil
 	}
 	wait := max(e.retry.backoff(c.response.Attempts), requested)
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-		c.failure = f.withCause(fmt.Errorf("wait of %v would exceed the context deadline: %w", wait, context.DeadlineExceeded))
+		c.failure = f.WithCause(fmt.Errorf("wait of %v would exceed the context deadline: %w", wait, context.DeadlineExceeded))
 		return false, nil
 	}
 	c.backoff, c.retrying = wait, true
@@ -251,14 +252,34 @@ func (c *call) abort(err error) {
 	case !c.retrying:
 		f = &Failure{Kind: InvalidRequest, Err: err} // net/http rejected the request before it was sent
 	case !ok:
-		f = canceled(c.contextErr()) // go-retryablehttp noticed the end first
+		f = canceled(c.contextErr()) // go-retryablehttp saw that the context was done
 	}
 	if f.Kind == Canceled && c.responded {
-		c.failure = c.failure.withCause(c.engine.Cause(f.Err))
+		c.failure = c.failure.WithCause(c.engine.Cause(f.Err))
 		return
 	}
 	c.responded, c.response.Status, c.response.RequestID = false, 0, ""
 	c.record(f)
+}
+
+// resolve asks the request what happened if the call has failed but an attempt may
+// have taken effect. If the caller's context has ended, the effect stays unknown.
+func (c *call) resolve() {
+	r := c.request
+	if c.failure == nil || r.Resolve == nil || !c.failure.Unknown && c.response.LostAnswers == 0 {
+		return
+	}
+	if c.failure.Unknown {
+		c.response.LostAnswers++
+	}
+	f := *c.failure
+	f.Unknown = true
+	if c.failure = &f; c.contextErr() != nil {
+		return
+	}
+	if c.failure = r.Resolve(c.Context, &c.response, &f); c.failure == nil {
+		c.response.Status, c.response.RequestID = 0, "" // of the lost response
+	}
 }
 
 // record stores the failure of an attempt. If f is nil, the attempt succeeded.
@@ -276,11 +297,11 @@ func (c *call) record(f *Failure) {
 // in the error chain.
 func (c *call) outcome() Outcome {
 	f := c.failure
-	if f.Unknown && !c.request.Idempotent {
-		f = f.withCause(ErrEffectUnknown)
+	if f.Unknown && (!c.request.Idempotent || c.request.Resolve != nil) {
+		f = f.WithCause(ErrEffectUnknown)
 	}
 	if f.previous != nil && f.previous.Error() != c.failure.Error() {
-		f = f.withCause(errors.New("earlier attempt: " + f.previous.Error()))
+		f = f.WithCause(errors.New("earlier attempt: " + f.previous.Error()))
 	}
 	o := Outcome{
 		Method: c.request.Method, Failure: *f, Status: c.response.Status, RequestID: c.response.RequestID,

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,10 @@ type Request struct {
 	// Classify decodes a response and returns nil if it is a success. It must not
 	// retain the body, which the engine reuses.
 	Classify func(*Response) *Failure
+	// Resolve finds out what happened if the call has failed but an attempt may have
+	// taken effect. It returns nil if that attempt succeeded, or the final failure. It
+	// gets the counters of the call and its last failure. Nil means that nobody can know.
+	Resolve func(context.Context, *Response, *Failure) *Failure
 }
 
 // Response is the response to one attempt.
@@ -57,23 +62,54 @@ func (r *Response) Decode(v any) error {
 	return err
 }
 
-// MaxElements is ten times the largest page that Slack documents.
-const MaxElements = 10_000
+// maxElements is ten times the largest page that Slack documents.
+const maxElements = 10_000
 
-// Array is a JSON array. Only the first MaxElements+1 elements are decoded, because
-// an element of a few bytes can need a lot of memory.
-type Array[T any] []T
+// DecodePage is like Decode, but first checks that no value in the JSON object has
+// more than maxElements elements, because one of a few bytes can need a lot of memory.
+func (r *Response) DecodePage(v any) error {
+	depth, commas := 0, 0
+	for i := 0; i < len(r.Body); i++ {
+		switch r.Body[i] {
+		case '"':
+			for i++; i < len(r.Body) && r.Body[i] != '"'; i++ {
+				if r.Body[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+			if depth == 2 {
+				commas = 0
+			}
+		case '}', ']':
+			depth--
+		case ',':
+			if depth == 2 {
+				commas++
+			}
+			if commas >= maxElements {
+				return fmt.Errorf("the page has more than %d elements", maxElements)
+			}
+		}
+	}
+	return r.Decode(v)
+}
+
+// Strings is a JSON array of strings. Only the first maxElements are decoded.
+type Strings []string
 
 // UnmarshalJSON ignores a value that is not an array. An element of the wrong type
-// stays zero.
-func (a *Array[T]) UnmarshalJSON(data []byte) error {
+// is empty.
+func (a *Strings) UnmarshalJSON(data []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if start, _ := dec.Token(); start != json.Delim('[') {
 		return nil
 	}
-	for dec.More() && len(*a) <= MaxElements {
-		*a = append(*a, *new(T))
-		_ = dec.Decode(&(*a)[len(*a)-1])
+	for dec.More() && len(*a) < maxElements {
+		var text string
+		_ = dec.Decode(&text)
+		*a = append(*a, text)
 	}
 	return nil
 }
@@ -92,7 +128,7 @@ type Failure struct {
 	Kind       string
 	Code       string        // the server's error code, safe to show
 	Message    string        // the server's text, unmodified
-	Err        error         // the cause; nil if the code says everything
+	Err        error         // the cause; nil if the code alone explains the failure
 	RetryAfter time.Duration // the wait that the server requested; 0 if it requested none
 	Quote      string        // what the response said, to append to Err unless the call is confidential
 	Details    any           // data for the platform's NewError
@@ -157,8 +193,8 @@ func (f *Failure) Error() string {
 	return text
 }
 
-// withCause returns a copy of f with an additional cause.
-func (f *Failure) withCause(cause error) *Failure {
+// WithCause returns a copy of f with an additional cause.
+func (f *Failure) WithCause(cause error) *Failure {
 	next := *f
 	if next.Err = cause; f.Err != nil {
 		next.Err = fmt.Errorf("%w; %w", f.Err, cause)
@@ -176,4 +212,4 @@ type Outcome struct {
 }
 
 // ErrEffectUnknown is the sentinel of the root package.
-var ErrEffectUnknown = errors.New("the call may have taken effect, so the client did not retry it")
+var ErrEffectUnknown = errors.New("the call may have taken effect")

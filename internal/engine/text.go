@@ -26,7 +26,7 @@ const (
 // shortened to 200 characters.
 func (e *Engine) Line(text string) string { return e.line(text, MaxText) }
 
-// Lines calls Line for at most 100 texts, in place.
+// Lines calls Line for each text, in place. It keeps at most 100 nonempty lines.
 func (e *Engine) Lines(texts []string) []string {
 	lines := texts[:0]
 	for _, text := range texts {

@@ -113,12 +113,12 @@ func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 	if d <= 0 {
 		return false, nil
 	}
-	deadline, limited := c.Deadline()
+	deadline, hasDeadline := c.Deadline()
 	var err error
 	switch {
 	case rest > e.retry.MaxRetryAfter:
 		err = errors.New("the method is paused because of an earlier 429")
-	case rest > 0 && limited && time.Until(deadline) < d:
+	case rest > 0 && hasDeadline && time.Until(deadline) < d:
 		err = fmt.Errorf("the method is paused because of an earlier 429; wait would exceed the context deadline: %w", context.DeadlineExceeded)
 	}
 	if err != nil {

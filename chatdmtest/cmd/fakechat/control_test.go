@@ -51,7 +51,7 @@ func TestControlErrors(t *testing.T) {
 		{"clear", form, "platform=x", `400 platform: got "x", want slack or rocketchat`},
 		{"reset", form, "what=faults", `400 unknown parameter "what", want platform`},
 		{"user", form, "name=zoe", "400 id: got none, want a user ID such as U012AB3CD"},
-		{"user", form, "id=U1&email=x", `400 unknown parameter "email", want id, platform, name, disabled, bot, or hidden`},
+		{"channel", form, "id=C1&type=c", `400 unknown parameter "type", want id, platform, name, private, archived, or members`},
 		{"token", form, "value=x", "400 user: got none, want the ID of the owner"},
 		{"token", form, "value=x&user=U1&state=gone", `400 state: got "gone", want revoked, expired, or inactive`},
 		{"token", form, "platform=rocketchat&value=x&user=U1", `400 platform: got "rocketchat", want slack; on Rocket.Chat, set auth_token of a user`},

@@ -53,7 +53,11 @@ SIGTERM. It keeps everything in memory. A port can be 0 to use any free port.
 `
 
 // apiHelp describes the control API. The page shows it, too.
-const apiHelp = `The control API takes a form or a JSON object. Each parameter is optional unless
+var apiHelp = strings.NewReplacer(
+	"{slack user}", fieldNames(new(chatdmtest.User)), "{rocketchat user}", fieldNames(new(chatdmtest.RocketChatUser)),
+	"{token}", fieldNames(new(chatdmtest.Token)),
+	"{slack channel}", fieldNames(new(chatdmtest.Channel)), "{rocketchat room}", fieldNames(new(chatdmtest.RocketChatRoom)),
+).Replace(`The control API takes a form or a JSON object. Each parameter is optional unless
 marked with *. The platform is slack (default) or rocketchat.
 
 POST /fake/fail      make the next requests fail
@@ -82,14 +86,15 @@ POST /fake/reset     start again with the initial users and no conversations
   platform           (default both)
 
 POST /fake/user      add or replace a user
-  slack              id*, name, disabled, bot, hidden
-  rocketchat         id*, username, name, email, password, totp, auth_token, admin,
-                     permissions
-POST /fake/token     add or replace a Slack token
-  value*, user*, scopes, state: revoked, expired, or inactive
+  platform, id*
+  slack              {slack user}
+  rocketchat         {rocketchat user}
+POST /fake/token     add or replace a Slack token; both value and user are needed
+  slack              {token}
 POST /fake/channel   add or replace a Slack channel or Rocket.Chat room
-  slack              id*, name, private, archived, members
-  rocketchat         id*, type: c, p, or d, name, members, federated
+  platform, id*
+  slack              {slack channel}
+  rocketchat         {rocketchat room}
 
 GET /fake/state      conversations, messages, pending faults, and limits
   platform           (default both)
@@ -101,7 +106,26 @@ GET /fake/events     server-sent events with each change, as the page uses them
 
 Durations are such as 10s or 500ms. Lists are repeated or separated by commas. A
 request with a mistake gets status 400 and a text that explains it.
-`
+`)
+
+// fieldNames returns the names of the parameters for a struct, in lines for apiHelp.
+func fieldNames(v any) string {
+	var p parameters
+	p.fields(v)
+	var b strings.Builder
+	width := 0
+	for i, name := range p.known {
+		if width += len(name) + 2; width > 65 {
+			b.WriteString("\n" + strings.Repeat(" ", 21))
+			width = len(name) + 2
+		}
+		b.WriteString(name)
+		if i < len(p.known)-1 {
+			b.WriteString(", ")
+		}
+	}
+	return strings.ReplaceAll(b.String(), " \n", "\n")
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

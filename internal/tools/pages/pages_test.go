@@ -21,7 +21,7 @@ func TestReturnedBy(t *testing.T) {
 		"im":            "im.*",
 		"most":          "all methods except users.info",
 		"some":          "conversations.open, im.open",
-		"cannot_dm_bot": "conversations.open, im.open",
+		"cannot_dm_bot": "chat.postMessage, conversations.open, im.open",
 	} {
 		if got, err := returnedBy(code, documented); err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", code, got, err, want)

@@ -42,12 +42,10 @@ func (c *control) events(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		current := c.currentView()
 		cost := time.Since(start)
-		if current != sent {
-			if !send(encodeEvent(current.since(sent))) {
-				return
-			}
-			sent = current
+		if u := current.since(sent); !u.isEmpty() && !send(encodeEvent(u)) {
+			return
 		}
+		sent = current
 		// A view that is expensive to make is made less often.
 		select {
 		case <-time.After(max(updateInterval, 5*cost)):

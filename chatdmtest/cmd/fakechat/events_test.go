@@ -171,7 +171,7 @@ func TestEventsUnderLoad(t *testing.T) {
 	if want := 3 + maxShownRequests + maxShownConversations; len(v.items) != want {
 		t.Errorf("got %d items, want %d", len(v.items), want)
 	}
-	if u := v.since(v); len(u.Set)+len(u.Delete) != 0 {
+	if u := v.since(v); !u.isEmpty() {
 		t.Errorf("got %v, want no difference", u)
 	}
 	if c := conversations(slack, maxShownMessages)[0]; len(c.Messages) != maxShownMessages || c.MessageCount != 1000 || c.Messages[99]["text"] != "999" {

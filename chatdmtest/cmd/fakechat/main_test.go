@@ -337,12 +337,8 @@ func TestStop(t *testing.T) {
 	for !strings.Contains(p.send("GET", p.page+"/fake/state?platform=slack", "", ""), `"request_count":2`) {
 		time.Sleep(time.Millisecond)
 	}
-	begin := time.Now()
 	if err := p.stop(); err != nil {
 		t.Error(err)
-	}
-	if took := time.Since(begin); took > 1500*time.Millisecond { // the grace period is 2 s
-		t.Errorf("got %v to stop, want less than the grace period", took)
 	}
 	requests.Wait()
 	if !strings.HasSuffix(p.stdout.String(), "fakechat has stopped.\n") {

@@ -285,6 +285,8 @@ type update struct {
 	Delete []string                   `json:"delete,omitempty"`
 }
 
+func (u update) isEmpty() bool { return !u.Reset && len(u.Set) == 0 && len(u.Delete) == 0 }
+
 // since returns the update from an older view, which can be nil.
 func (v *view) since(old *view) update {
 	if old == nil {

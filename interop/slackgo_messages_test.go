@@ -421,6 +421,12 @@ func TestSlackGoPostErrors(t *testing.T) {
 	}{
 		{"nothing to post", chatdmtest.BotToken, nil, slack.SlackErrorResponse{Err: "no_text"}},
 		{
+			"as a user",
+			chatdmtest.BotToken,
+			[]slack.MsgOption{text, slack.MsgOptionAsUser(true)},
+			slack.SlackErrorResponse{Err: "as_user_not_supported"},
+		},
+		{
 			"too many blocks",
 			chatdmtest.BotToken,
 			[]slack.MsgOption{slack.MsgOptionBlocks(slices.Repeat([]slack.Block{slack.NewDividerBlock()}, 51)...)},

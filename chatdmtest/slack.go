@@ -87,9 +87,10 @@ const (
 // # Messages
 //
 // chat.postMessage accepts text, blocks, attachments, markdown_text, metadata,
-// thread_ts, and reply_broadcast, and ignores other arguments. Blocks, attachments, and
-// metadata are JSON: an array or object in a JSON body, or its text in any body. If the
-// channel is a user ID, the message goes to the caller's DM with that user.
+// thread_ts, and reply_broadcast. It rejects as_user, which only classic apps can use,
+// and ignores other arguments. Blocks, attachments, and metadata are JSON: an array or
+// object in a JSON body, or its text in any body. If the channel is a user ID, the message
+// goes to the caller's DM with that user.
 //
 // The timestamp of a message is the time of the post. If the workspace already has a
 // message with that timestamp, it is one microsecond later than the newest message.
@@ -159,7 +160,7 @@ const (
 //   - Messages have no bot_profile, edits, reactions, or link previews. Only messages by
 //     a bot have a bot_id and an app_id. A broadcast reply has no root.
 //   - The channel of chat.postMessage cannot be a name. The arguments username,
-//     icon_url, icon_emoji, as_user, parse, and link_names have no effect.
+//     icon_url, icon_emoji, parse, and link_names have no effect.
 //   - conversations.history returns a message as soon as it is posted. Slack can take
 //     longer.
 //   - A user has no color, images, status, admin flags, or time of the last update.

@@ -8,7 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
+
+	"github.com/chatdm/chatdm/internal/engine"
+	"github.com/chatdm/chatdm/internal/input"
 )
 
 // A TokenSource supplies the token for the next attempt; see [WithTokenSource].
@@ -25,6 +29,55 @@ type TokenSource interface {
 type TokenRefresher interface {
 	TokenSource
 	Refresh(ctx context.Context, stale string) (string, error)
+}
+
+// tokenSource adapts a TokenSource to the engine, which does not know the package's types.
+type tokenSource struct {
+	source TokenSource
+	last   atomic.Pointer[engine.Credential]
+}
+
+// forSlack distinguishes it from a source of Rocket.Chat's credentials.
+func (s *tokenSource) forSlack() {}
+
+func (s *tokenSource) Credential(ctx context.Context) (*engine.Credential, error) {
+	token, err := s.source.Token(ctx)
+	return s.credential(token, err)
+}
+
+// tokenRefresher adapts a TokenRefresher.
+type tokenRefresher struct {
+	*tokenSource
+	refresher TokenRefresher
+}
+
+func (r *tokenRefresher) Refresh(ctx context.Context, stale *engine.Credential) (*engine.Credential, error) {
+	token, err := r.refresher.Refresh(ctx, stale.Secret)
+	return r.credential(token, err)
+}
+
+func (s *tokenSource) credential(token string, err error) (*engine.Credential, error) {
+	if err != nil {
+		return nil, sourceError("token source", err)
+	}
+	last := s.last.Load()
+	if last == nil || last.Secret != token {
+		if err := input.CheckCredential("token source: token", token); err != nil {
+			return nil, &engine.Failure{Kind: engine.Unauthenticated, Err: err}
+		}
+		last = bearer(token)
+		s.last.Store(last)
+	}
+	return last, nil
+}
+
+// sourceError gives the engine the kind of a source's error.
+func sourceError(name string, err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	return &engine.Failure{Kind: string(e.Kind), RetryAfter: e.RetryAfter, Err: fmt.Errorf("%s: %w", name, err)}
 }
 
 // Tokens are a pair of rotating tokens. Packages fmt and log/slog print them without the

@@ -143,7 +143,7 @@ const (
 //     refresh token. With test=1, it revokes nothing. If it revokes a token that has been
 //     exchanged, it revokes the whole installation.
 //
-// Refreshes and NewestTokens tell a test what the program did with its tokens.
+// Use Refreshes and NewestTokens to check what a program did with its tokens.
 //
 // # Undocumented cases
 //

@@ -110,8 +110,8 @@ func TestRocketChatHistory(t *testing.T) {
 	if err := postMessage(map[string]string{"roomId": "nowhere", "text": "four"}); !errors.Is(err, rocketchat.ErrInvalidChannel) {
 		t.Errorf("message to an unknown room: got %v, want %v", err, rocketchat.ErrInvalidChannel)
 	}
-	if _, err := client.Call(t.Context(), http.MethodGet, "im.history", url.Values{"roomId": {"othersRoom01"}}, nil); !errors.Is(err, rocketchat.ErrInvalidChannel) {
-		t.Errorf("history of other users: got %v, want %v", err, rocketchat.ErrInvalidChannel)
+	if _, err := client.Call(t.Context(), http.MethodGet, "im.history", url.Values{"roomId": {"othersRoom01"}}, nil); !errors.Is(err, rocketchat.ErrForbidden) {
+		t.Errorf("history of other users: got %v, want %v", err, rocketchat.ErrForbidden)
 	}
 	if got := server.Messages("nowhere"); got != nil {
 		t.Errorf("unknown room: got Messages %+v, want nil", got)

@@ -2,6 +2,7 @@ package chatdmtest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -31,23 +32,28 @@ const (
 	RocketChatOld RocketChatGeneration = "before 3.18"
 
 	// RocketChat3 requires the permission view-room-administration for im.delete.
-	// Without it, the response is 403. im.open and im.close accept a roomId or a
-	// username, as im.delete does. Unknown fields in a body are ignored.
+	// Without it, the response is 403. im.open, im.close, im.history, and
+	// im.messages accept a roomId or a username, as im.delete does. Unknown
+	// parameters are ignored.
 	RocketChat3 RocketChatGeneration = "3.18-4.7"
 
-	// RocketChat4 checks the bodies of im.create and im.delete against a schema.
-	// Members with the permission delete-d can use im.delete. If the caller of
-	// im.open or im.close is not a member of the room, the response is 403.
+	// RocketChat4 checks the parameters of im.create, im.delete, im.history,
+	// im.messages, chat.delete, and users.info against a schema. Members with the
+	// permission delete-d can use im.delete. If the caller of im.open, im.close,
+	// im.history, or im.messages is not a member of the room, the response is 403.
 	// RocketChat4 behaves like version 6.14.
 	RocketChat4 RocketChatGeneration = "4.8-6.x"
 
 	// RocketChat7 has a different router: the response to a wrong HTTP method is
-	// 404, and a 401 has a success field. RocketChat7 checks the body before the
-	// token. It behaves like the last 7.x versions.
+	// 404, and a 401 has a success field. RocketChat7 checks the bodies of im.create
+	// and im.delete before the token. It also checks the body of chat.sendMessage
+	// against a schema, after the token. It behaves like the last 7.x versions.
 	RocketChat7 RocketChatGeneration = "7.x"
 
-	// RocketChat8 checks the token before the body. It also checks the bodies of
-	// im.open and im.close against a schema.
+	// RocketChat8 checks the token before the parameters. It also checks the
+	// parameters of im.open, im.close, chat.getMessage, and chat.getDeletedMessages
+	// against a schema. chat.sendMessage rejects an empty text and removes NUL
+	// characters.
 	RocketChat8 RocketChatGeneration = "8.x"
 )
 
@@ -61,13 +67,19 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 // RocketChat implements these endpoints under /api/v1/:
 //
 //   - POST im.create, im.open, im.close, and im.delete
-//   - GET im.list and im.history
-//   - POST chat.postMessage with text, and with roomId or channel
-//   - POST login and logout
+//   - GET im.list, im.history, and im.messages
+//   - POST chat.sendMessage
+//   - POST chat.postMessage with roomId or channel
+//   - GET chat.getMessage and chat.getDeletedMessages
+//   - POST chat.delete
+//   - GET users.info with userId or username, and in RocketChat8 with email
+//   - POST login
+//   - GET and POST logout
 //   - GET me
 //
-// Each im.* endpoint has the alias dm.*. A body is a JSON object or a form. The
-// headers X-User-Id and X-Auth-Token identify the caller.
+// Each im.* endpoint has the alias dm.*. The parameters of a GET are in its query.
+// The body of a POST is a JSON object or a form. The headers X-User-Id and
+// X-Auth-Token identify the caller.
 //
 // RocketChat checks a request in this order:
 //
@@ -77,12 +89,12 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //     treat a body that cannot be parsed as empty
 //  4. the token
 //  5. the rate limit
-//  6. the schema of the body
-//  7. the permissions and the values in the body
+//  6. the schema of the parameters
+//  7. the permissions and the values of the parameters
 //
-// RocketChat7 checks the schema before the token. RocketChat8 checks it before the
-// rate limit. In both generations, requests that violate the schema do not count
-// toward the rate limit.
+// RocketChat7 checks the schemas of im.create and im.delete before the token.
+// RocketChat8 checks all schemas before the rate limit. Requests that violate a
+// schema do not count toward the rate limit in these cases.
 //
 // # Rooms
 //
@@ -96,7 +108,29 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 // In im.delete, roomId and username each accept a user ID, a username, or a room ID.
 // im.delete looks for a user first. If the caller has no DM with that user,
-// im.delete creates one and deletes it, with the same response.
+// im.delete creates one and deletes it, with the same response. im.history,
+// im.messages, and chat.postMessage find and create DMs in the same way.
+//
+// # Messages
+//
+// chat.sendMessage stores the _id that the client chooses. If there already is a
+// message with this ID in any room, the server keeps that message, stores nothing,
+// and responds with status 400 and the text of a JavaScript error. PreventMessages
+// makes it respond in the same way to other messages. After chat.delete or im.delete,
+// the ID of a deleted message is free again.
+//
+// A real server responds differently if it receives two requests with the same ID at
+// the same moment. To imitate it, let the second request fail:
+//
+//	chat.Fail("chat.sendMessage", 1, chatdmtest.Fault{Code: "E11000"})
+//
+// chat.sendMessage stores a text as it is, except that RocketChat8 removes NUL
+// characters. chat.postMessage removes white space at both ends. RewriteMessages
+// changes the texts of later messages.
+//
+// A message with a tmid is a reply in a thread. im.history shows replies unless
+// showThreadMessages is "false". Since RocketChat4, it hides them unless
+// showThreadMessages is "true".
 //
 // # Permissions
 //
@@ -104,13 +138,21 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //   - delete-d: use im.delete
 //   - view-room-administration: use im.delete for rooms of other users
 //   - api-bypass-rate-limit: make calls that do not count toward the rate limit
+//   - post-readonly: send messages to read-only rooms
+//   - message-impersonate: send messages with an alias or avatar
+//   - delete-own-message and force-delete-message: use chat.delete for the caller's
+//     messages and for all messages
+//   - view-full-other-user-info: see the roles and email addresses of other users
 //
-// By default, members have create-d, and admins have all four.
+// By default, members have create-d and delete-own-message. Bots have create-d,
+// message-impersonate, and api-bypass-rate-limit. Admins have all of them except
+// message-impersonate.
 //
 // # Rate limits
 //
 // There are no rate limits until you call Limit. The default of a real server is 10
-// calls per endpoint in 60 seconds. To imitate it, set the limit of each endpoint:
+// calls per endpoint in 60 seconds. The newest 8.x versions instead allow 5 calls
+// of chat.sendMessage per second. To imitate a default, set the limit of each endpoint:
 //
 //	chat.Limit("im.delete", 10, time.Minute)
 //
@@ -131,6 +173,9 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //   - "error-unauthorized": the 403 for users without a username
 //   - "error-too-many-requests": a 429 with a wait of one minute
 //
+// The Code "E11000" stands for the error of the database for a duplicate _id. The
+// response has status 400 and no errorType.
+//
 // For any other Code, login responds with status 401 and its own error format. None
 // of these responses has rate limit headers.
 //
@@ -143,8 +188,16 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //     duplicates. With excludeSelf, it needs at least two other users.
 //   - If a caller without create-d calls im.create for an existing room, the
 //     response has t, rid, and _id, but no usernames.
-//   - Usernames are case-sensitive. Email addresses are not.
-//   - Endpoints without a schema also accept a number or boolean in place of a string.
+//   - im.create and login ignore the case of usernames, and login and users.info
+//     that of email addresses. Everywhere else, the case of a username matters.
+//   - Endpoints without a schema also accept a number or boolean in place of a
+//     string. Before RocketChat7, chat.sendMessage does not.
+//   - If the parameter latest of im.history is not a valid date, im.history returns
+//     no messages. It ignores an invalid oldest. Before RocketChat4, it ignores the
+//     value of inclusive: the parameter has an effect even if it is "false".
+//   - The count of im.history is 20 by default before RocketChat4, and 50 since then.
+//   - users.info without a user fails with invalid-filter in RocketChat3.
+//   - chat.sendMessage ignores a ts within one minute of the server's clock.
 //   - A roomId or username that starts with "#" is rejected with invalid-channel.
 //   - RocketChat3 can delete federated rooms, because it predates federation.
 //   - A 401 from login has no success field in any generation.
@@ -160,8 +213,19 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //   - Rate limits work in all generations. Some versions of 7.x do not apply them.
 //   - In RocketChat4, im.close responds to an unknown room with "The user is not
 //     subscribed to the room". Real servers before 6.4 respond differently.
-//   - chat.postMessage posts only text, and only to DMs.
-//   - im.history supports only the parameters roomId and count.
+//   - chat.sendMessage rejects any t except "e2e" since RocketChat4, and stores only
+//     the fields of a message that its schema lists. It does not check attachments
+//     and blocks before RocketChat7, and rejects all customFields since RocketChat4.
+//   - Before RocketChat4, chat.sendMessage counts any text between two colons as one
+//     character, even if it is not the name of an emoji.
+//   - chat.postMessage posts only to one DM, and does not check a schema.
+//   - The mentions and channels of a message are always empty, and it has no urls and
+//     no md.
+//   - chat.delete always removes the message, even if a thread has replies to it.
+//   - im.history ignores unreads. im.messages sorts only by ts, and ignores query and
+//     fields.
+//   - im.list, unlike im.messages, accepts a count greater than 100.
+//   - users.info ignores importId, freeSwitchExtension, includeUserRooms, and fields.
 //   - The response to a path outside /api/v1/ is a 404 in plain text. Real servers
 //     send their web application.
 type RocketChat struct {
@@ -173,13 +237,19 @@ type RocketChat struct {
 
 	generation RocketChatGeneration
 
-	stateMu      sync.Mutex                // guards the fields below
-	users        map[string]RocketChatUser // by ID
-	loginTokens  map[string]string         // from token to user ID; does not include AuthTokens
-	rooms        []*rocketChatRoom         // in order of creation
-	loginCount   int                       // for the next login token
-	roomCount    int                       // for the next room ID
-	messageCount int                       // for the next message ID
+	stateMu      sync.Mutex                    // guards the fields below
+	users        map[string]RocketChatUser     // by ID
+	loginTokens  map[string]string             // from token to user ID; does not include AuthTokens
+	rooms        []*rocketChatRoom             // in order of creation
+	messages     map[string]*rocketChatMessage // by ID, in all rooms
+	deleted      []deletedMessage              // in order of deletion
+	loginCount   int                           // for the next login token
+	roomCount    int                           // for the next room ID
+	messageCount int                           // for the next message ID
+
+	maxMessageSize int                                    // see SetMaxMessageSize
+	prevent        func(roomID, userID, text string) bool // see PreventMessages; may be nil
+	rewrite        func(text string) string               // see RewriteMessages; may be nil
 }
 
 // A RocketChatUser is a user of a [RocketChat] server. The user can call the API
@@ -195,7 +265,13 @@ type RocketChatUser struct {
 
 	AuthToken   string   // login token or personal access token; if empty, the user must log in
 	Admin       bool     // whether the user has the role admin
-	Permissions []string // nil means the defaults for an admin or a member; empty means none
+	Bot         bool     // whether the user has the role and the type bot
+	Permissions []string // nil means the defaults for an admin, a bot, or a member; empty means none
+
+	// Deactivated makes the user inactive. The user cannot log in and has no
+	// tokens. Only users with the permission post-readonly can send messages to
+	// the user's DM.
+	Deactivated bool
 }
 
 // A RocketChatRoom is a channel, private group, or DM on a [RocketChat] server.
@@ -205,6 +281,9 @@ type RocketChatRoom struct {
 	Name      string   // channels and groups only
 	Members   []string // user IDs; the room is open for all of them
 	Federated bool     // im.delete fails with error-cannot-delete-federated-room
+	ReadOnly  bool     // only users with the permission post-readonly can send messages
+	Blocked   bool     // one member of the DM has blocked the other, so neither can send messages
+	Muted     []string // IDs of users who cannot send messages
 }
 
 // NewRocketChat starts a fake Rocket.Chat server. Its users are an admin, a member,
@@ -220,9 +299,11 @@ func NewRocketChat(opts ...Option) *RocketChat {
 		panic("chatdmtest: NewRocketChat does not support the RetiredIM option; use NewSlack")
 	}
 	r := &RocketChat{
-		generation:  cmp.Or(c.generation, RocketChat8),
-		users:       make(map[string]RocketChatUser),
-		loginTokens: make(map[string]string),
+		generation:     cmp.Or(c.generation, RocketChat8),
+		users:          make(map[string]RocketChatUser),
+		loginTokens:    make(map[string]string),
+		messages:       make(map[string]*rocketChatMessage),
+		maxMessageSize: defaultMaxMessageSize,
 	}
 	for _, u := range []RocketChatUser{
 		{ID: RocketChatAdminID, Username: "admin", AuthToken: RocketChatAdminToken, Admin: true},
@@ -244,8 +325,8 @@ func NewRocketChat(opts ...Option) *RocketChat {
 }
 
 // AddUser adds a user. It replaces the user with the same ID and the user with
-// the same Username. It does not change rooms, and tokens that login has issued
-// for the ID stay valid.
+// the same Username, which it compares without regard to case. It does not change
+// rooms. Tokens that login has issued for the ID stay valid, unless u is deactivated.
 func (r *RocketChat) AddUser(u RocketChatUser) {
 	u.Username = cmp.Or(u.Username, u.ID)
 	u.Name = cmp.Or(u.Name, u.Username)
@@ -255,11 +336,14 @@ func (r *RocketChat) AddUser(u RocketChatUser) {
 	if old, known := r.userByUsername(u.Username); known {
 		delete(r.users, old.ID)
 	}
+	if u.Deactivated {
+		maps.DeleteFunc(r.loginTokens, func(_, id string) bool { return id == u.ID })
+	}
 	r.users[u.ID] = u
 }
 
-// AddRoom adds a room, or replaces the room with the same ID. Members can include
-// IDs that are not users of the server.
+// AddRoom adds a room, or replaces the room with the same ID and its messages.
+// Members can include IDs that are not users of the server.
 func (r *RocketChat) AddRoom(room RocketChatRoom) {
 	room.Type = cmp.Or(room.Type, "c")
 	added := newRocketChatRoom(room)
@@ -268,11 +352,53 @@ func (r *RocketChat) AddRoom(room RocketChatRoom) {
 	}
 	r.stateMu.Lock()
 	defer r.stateMu.Unlock()
+	i := len(r.rooms)
 	if old := r.roomByID(room.ID); old != nil {
-		r.rooms[slices.Index(r.rooms, old)] = added
-	} else {
-		r.rooms = append(r.rooms, added)
+		i = slices.Index(r.rooms, old)
+		r.removeRoom(old)
 	}
+	r.rooms = slices.Insert(r.rooms, i, added)
+}
+
+// SetMaxMessageSize sets the maximum length of the text of a message. The default
+// is 5000, as on real servers. Before RocketChat7, it applies only to
+// chat.sendMessage.
+func (r *RocketChat) SetMaxMessageSize(n int) {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	r.maxMessageSize = n
+}
+
+// PreventMessages makes the server call f for each message that a client sends. If
+// f returns true, the server does not store the message, as if a Rocket.Chat app had
+// prevented it. The response of chat.sendMessage is then the same as for a duplicate.
+// If f is nil, the server stores all messages.
+//
+// The function f must not call methods of r.
+func (r *RocketChat) PreventMessages(f func(roomID, userID, text string) bool) {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	r.prevent = f
+}
+
+// RewriteMessages makes the server store f(text) instead of the text of each new
+// message, as a bad-words filter or a Rocket.Chat app does. If f is nil, the server
+// stores the text itself.
+//
+// The function f must not call methods of r.
+func (r *RocketChat) RewriteMessages(f func(text string) string) {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	r.rewrite = f
+}
+
+// DeleteMessage deletes the message with the given ID, as chat.delete does. It
+// reports whether the message existed. Afterwards, a client can send a message with
+// this ID again.
+func (r *RocketChat) DeleteMessage(id string) bool {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	return r.deleteMessage(id)
 }
 
 // Messages returns the messages in a room, oldest first. It returns nil if the

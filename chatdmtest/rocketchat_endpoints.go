@@ -1,14 +1,6 @@
 package chatdmtest
 
-import (
-	"cmp"
-	"fmt"
-	"net/url"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
-)
+import "strings"
 
 func (r *RocketChat) imCreate(req *rocketChatRequest) (any, *rocketChatError) {
 	excludeSelf, _ := coerceBool(req.params["excludeSelf"])
@@ -51,7 +43,7 @@ func (r *RocketChat) imDelete(req *rocketChatRequest) (any, *rocketChatError) {
 	case !req.caller.hasPermission("delete-d"):
 		return nil, notAllowedError(deleteDetails)
 	}
-	r.rooms = slices.DeleteFunc(r.rooms, func(other *rocketChatRoom) bool { return other == room })
+	r.removeRoom(room)
 	return rocketChatSuccessResponse{Success: true}, nil
 }
 
@@ -89,9 +81,8 @@ func (r *RocketChat) imClose(req *rocketChatRequest) (any, *rocketChatError) {
 
 // imList lists the caller's open and closed DMs.
 func (r *RocketChat) imList(req *rocketChatRequest) (any, *rocketChatError) {
-	query := req.httpRequest.URL.Query()
-	page := rocketChatListResponse{IMs: []rocketChatListedRoom{}, Offset: countParam(query, "offset", 0), Success: true}
-	count := countParam(query, "count", 50)
+	page := rocketChatListResponse{IMs: []rocketChatListedRoom{}, Offset: req.countParam("offset", 0), Success: true}
+	count := req.countParam("count", 50)
 	for _, room := range r.rooms {
 		if !room.isDM() || !room.hasMember(req.caller.ID) {
 			continue
@@ -99,74 +90,16 @@ func (r *RocketChat) imList(req *rocketChatRequest) (any, *rocketChatError) {
 		page.Total++
 		if page.Total > page.Offset && (count == 0 || len(page.IMs) < count) {
 			page.IMs = append(page.IMs, rocketChatListedRoom{
-				ID:         room.ID,
-				Type:       room.Type,
-				Usernames:  r.usernames(room),
-				UsersCount: len(room.Members),
-				Created:    rocketChatTime(room.created),
-				UserIDs:    room.Members,
+				ID:           room.ID,
+				Type:         room.Type,
+				Usernames:    r.usernames(room),
+				UsersCount:   len(room.Members),
+				MessageCount: len(room.messages),
+				Created:      rocketChatTime(room.created),
+				UserIDs:      room.Members,
 			})
 		}
 	}
 	page.Count = len(page.IMs)
 	return page, nil
-}
-
-// imHistory returns the newest messages in a DM, newest first.
-func (r *RocketChat) imHistory(req *rocketChatRequest) (any, *rocketChatError) {
-	query := req.httpRequest.URL.Query()
-	room := r.roomByID(query.Get("roomId"))
-	if room == nil || !room.isDM() || !room.hasMember(req.caller.ID) {
-		return nil, newRocketChatError("invalid-channel")
-	}
-	newest := room.messages[max(0, len(room.messages)-countParam(query, "count", 20)):]
-	messages := append([]rocketChatMessage{}, newest...)
-	slices.Reverse(messages)
-	return rocketChatHistoryResponse{Messages: messages, Success: true}, nil
-}
-
-// countParam returns a query parameter that must be a nonnegative number. If it is
-// not, countParam returns the default.
-func countParam(query url.Values, name string, defaultValue int) int {
-	n, err := strconv.Atoi(query.Get(name))
-	if err != nil || n < 0 {
-		return defaultValue
-	}
-	return n
-}
-
-// chatPostMessage posts to the DM that roomId or channel names.
-func (r *RocketChat) chatPostMessage(req *rocketChatRequest) (any, *rocketChatError) {
-	room, apiErr := r.findOrCreateDM(req.caller, cmp.Or(req.stringParam("roomId"), req.stringParam("channel")))
-	if apiErr != nil {
-		return nil, apiErr
-	}
-	if !room.hasMember(req.caller.ID) {
-		return nil, notAllowedError(nil)
-	}
-	r.messageCount++
-	now := time.Now()
-	m := rocketChatMessage{
-		ID:        fmt.Sprintf("chatdmtestMsg%04d", r.messageCount),
-		RoomID:    room.ID,
-		Text:      req.stringParam("text"),
-		Timestamp: rocketChatTime(now),
-		User:      rocketChatAuthor{ID: req.caller.ID, Username: req.caller.Username},
-	}
-	room.post(m)
-	return rocketChatPostMessageResponse{Timestamp: now.UnixMilli(), Channel: room.ID, Message: m, Success: true}, nil
-}
-
-func (r *RocketChat) me(req *rocketChatRequest) (any, *rocketChatError) {
-	profile := req.caller.profile()
-	profile.Success = true
-	return profile, nil
-}
-
-func (u RocketChatUser) profile() rocketChatProfile {
-	profile := rocketChatProfile{ID: u.ID, Username: u.Username, Name: u.Name}
-	if u.Email != "" {
-		profile.Emails = []rocketChatEmail{{Address: u.Email}}
-	}
-	return profile
 }

@@ -37,6 +37,7 @@ func (e *rocketChatError) text() string {
 var (
 	createDetails = &rocketChatErrorDetails{Method: "createDirectMessage"}
 	deleteDetails = &rocketChatErrorDetails{Method: "eraseRoom"}
+	sendDetails   = &rocketChatErrorDetails{Method: "sendMessage"}
 	totpDetails   = &rocketChatErrorDetails{Method: "totp", CodeGenerated: new(false), AvailableMethods: []string{"totp"}}
 )
 
@@ -46,6 +47,25 @@ var (
 	errNotSubscribed = &rocketChatError{reason: "The user is not subscribed to the room"}
 )
 
+// The errors of chat.sendMessage and chat.postMessage that have no code.
+var (
+	errUnknownRoom     = &rocketChatError{reason: "error-invalid-room"}
+	errNoRoomAccess    = &rocketChatError{reason: "error-not-allowed"}
+	errRoomBlocked     = &rocketChatError{reason: "room_is_blocked"}
+	errRoomReadOnly    = &rocketChatError{reason: "You can't send messages because the room is readonly."}
+	errMuted           = &rocketChatError{reason: "You_have_been_muted"}
+	errNoImpersonation = &rocketChatError{reason: "Not enough permission"}
+	errNoCustomFields  = &rocketChatError{reason: "Custom fields not enabled"}
+	errNoRoomID        = &rocketChatError{reason: "The 'rid' property on the message object is missing."}
+	errSystemMessage   = &rocketChatError{reason: "Cannot send system messages using 'chat.sendMessage'"}
+	errTextTooLong     = &rocketChatError{reason: "error-message-size-exceeded"} // chat.postMessage only
+	errNothingPosted   = &rocketChatError{reason: "unknown-error"}               // chat.postMessage only
+)
+
+// errNoMessage is the error of chat.getMessage for an unknown message. It has no
+// text.
+var errNoMessage = &rocketChatError{}
+
 // The errors of login. They come from the accounts package of Meteor, the framework
 // that Rocket.Chat uses.
 var (
@@ -53,12 +73,14 @@ var (
 	errUnknownLogin      = &rocketChatError{code: "Unauthorized", reason: "Unauthorized"}
 	errNoPassword        = &rocketChatError{code: "403", reason: "User has no password set"}
 	errWrongPassword     = &rocketChatError{code: "403", reason: "Incorrect password"}
+	errDeactivated       = &rocketChatError{code: "error-user-is-not-activated", reason: "User is not activated", details: &rocketChatErrorDetails{Function: "Accounts.validateLoginAttempt"}}
 	errLoggedOut         = &rocketChatError{code: "403", reason: "You've been logged out by the server. Please log in again."}
 )
 
 // rocketChatErrors maps error codes to the reasons and details that servers send
 // with them.
 var rocketChatErrors = map[string]rocketChatError{
+	"error-action-not-allowed":           {reason: "Not allowed", details: &rocketChatErrorDetails{Method: "deleteMessage", Action: "Delete_message"}},
 	"error-app-prevented":                {reason: "A Rocket.Chat App prevented the room creation."},
 	"error-app-prevented-deleting":       {reason: "A Rocket.Chat App prevented the room erasing."},
 	"error-cannot-delete-federated-room": {reason: "Cannot delete federated room", details: deleteDetails},
@@ -68,13 +90,15 @@ var rocketChatErrors = map[string]rocketChatError{
 		reason:  fmt.Sprintf("You cannot add more than %d users, including yourself to a direct message", maxDMMembers),
 		details: &rocketChatErrorDetails{Method: "createDirectRoom"},
 	},
-	"error-invalid-room":  {reason: "Invalid room", details: deleteDetails},
-	"error-invalid-user":  {reason: "Invalid user", details: createDetails},
-	"error-not-allowed":   {reason: "Not allowed"},
-	"totp-invalid":        {reason: "TOTP Invalid", details: totpDetails},
-	"totp-max-attempts":   {reason: "TOTP Maximun Failed Attempts Reached", details: totpDetails}, // Rocket.Chat's typo
-	"totp-required":       {reason: "TOTP Required", details: totpDetails},
-	"totp-user-not-found": {reason: "TOTP User not found"},
+	"error-invalid-message":       {reason: "Message cannot be empty", details: sendDetails},
+	"error-invalid-room":          {reason: "Invalid room", details: deleteDetails},
+	"error-invalid-user":          {reason: "Invalid user", details: createDetails},
+	"error-message-size-exceeded": {reason: "Message size exceeds Message_MaxAllowedSize", details: sendDetails},
+	"error-not-allowed":           {reason: "Not allowed"},
+	"totp-invalid":                {reason: "TOTP Invalid", details: totpDetails},
+	"totp-max-attempts":           {reason: "TOTP Maximun Failed Attempts Reached", details: totpDetails}, // Rocket.Chat's typo
+	"totp-required":               {reason: "TOTP Required", details: totpDetails},
+	"totp-user-not-found":         {reason: "TOTP User not found"},
 }
 
 // newRocketChatError returns the error with the given code, and with the reason and
@@ -118,9 +142,25 @@ func (r *RocketChat) roomNotFoundError(method string) *rocketChatError {
 	return &rocketChatError{code: "error-room-not-found", reason: "The required " + params + " param provided does not match any direct message"}
 }
 
+// undefinedMessageError returns the JavaScript error of a server that has stored no
+// message, and then reads one. The text depends on the version of Node.js.
+func (r *RocketChat) undefinedMessageError() *rocketChatError {
+	if r.generationAtLeast(RocketChat7) {
+		return &rocketChatError{reason: "Cannot read properties of undefined (reading 'starred')"}
+	}
+	return &rocketChatError{reason: "Cannot read property 'starred' of undefined"}
+}
+
+// duplicateKeyError returns the error of MongoDB for a message whose ID is already
+// in use.
+func duplicateKeyError(messageID string) *rocketChatError {
+	return &rocketChatError{reason: fmt.Sprintf("E11000 duplicate key error collection: rocketchat.rocketchat_message index: _id_ dup key: { _id: %q }", messageID)}
+}
+
 // errorForCode returns the error for the Code of a Fault. An empty code means an
 // internal error.
-func (r *RocketChat) errorForCode(method, code string) *rocketChatError {
+func (r *RocketChat) errorForCode(req apiRequest, code string) *rocketChatError {
+	method := req.method
 	switch code {
 	case "":
 		return &rocketChatError{reason: "Internal server error"}
@@ -132,13 +172,18 @@ func (r *RocketChat) errorForCode(method, code string) *rocketChatError {
 		return &rocketChatError{status: http.StatusForbidden, code: code, reason: "Users must have a username"}
 	case "error-too-many-requests":
 		return tooManyRequestsError(time.Minute)
+	case "E11000":
+		params, _ := readParams(req)
+		body, _ := params.(map[string]any)
+		message, _ := body["message"].(map[string]any)
+		return duplicateKeyError(rocketChatParams(message).text("_id"))
 	case "error-room-param-not-provided":
 		return r.paramNotProvidedError()
 	case "error-room-not-found":
 		return r.roomNotFoundError(method)
 	case "invalid-params", "error-invalid-params":
 		e, _ := r.endpoint(method)
-		if schemaErr := r.validate(e.schema, map[string]any{}); schemaErr != nil {
+		if schemaErr := r.validate(e, map[string]any{}); schemaErr != nil {
 			schemaErr.code = code
 			return schemaErr
 		}

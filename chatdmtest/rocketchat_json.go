@@ -14,31 +14,104 @@ type (
 	rocketChatAuthor struct {
 		ID       string `json:"_id"`
 		Username string `json:"username"`
+		Name     string `json:"name"`
 	}
 
+	// rocketChatMessage is a stored message. It never changes.
 	rocketChatMessage struct {
-		ID        string           `json:"_id"`
-		RoomID    string           `json:"rid"`
-		Text      string           `json:"msg"`
-		Timestamp string           `json:"ts"`
-		User      rocketChatAuthor `json:"u"`
+		ID           string           `json:"_id"`
+		RoomID       string           `json:"rid"`
+		Text         string           `json:"msg"`
+		Timestamp    string           `json:"ts"`
+		User         rocketChatAuthor `json:"u"`
+		ThreadID     string           `json:"tmid,omitempty"`
+		ThreadShown  bool             `json:"tshow,omitempty"`
+		Alias        string           `json:"alias,omitempty"`
+		Emoji        string           `json:"emoji,omitempty"`
+		Avatar       string           `json:"avatar,omitempty"`
+		Attachments  any              `json:"attachments,omitempty"`
+		Blocks       any              `json:"blocks,omitempty"`
+		CustomFields any              `json:"customFields,omitempty"`
+		Mentions     []string         `json:"mentions"`
+		Channels     []string         `json:"channels"`
+		UpdatedAt    string           `json:"_updatedAt"`
+
+		posted time.Time // Timestamp
+	}
+
+	// rocketChatMessageResponse is the body of a response of chat.sendMessage or
+	// chat.getMessage.
+	rocketChatMessageResponse struct {
+		Message *rocketChatMessage `json:"message"`
+		Success bool               `json:"success"`
 	}
 
 	rocketChatPostMessageResponse struct {
-		Timestamp int64             `json:"ts"` // milliseconds
-		Channel   string            `json:"channel"`
-		Message   rocketChatMessage `json:"message"`
-		Success   bool              `json:"success"`
+		Timestamp int64              `json:"ts"` // milliseconds
+		Channel   string             `json:"channel"`
+		Message   *rocketChatMessage `json:"message"`
+		Success   bool               `json:"success"`
 	}
 
 	rocketChatHistoryResponse struct {
-		Messages []rocketChatMessage `json:"messages"`
-		Success  bool                `json:"success"`
+		Messages []*rocketChatMessage `json:"messages"`
+		Success  bool                 `json:"success"`
+	}
+
+	rocketChatMessagesResponse struct {
+		Messages []*rocketChatMessage `json:"messages"`
+		Count    int                  `json:"count"`
+		Offset   int                  `json:"offset"`
+		Total    int                  `json:"total"`
+		Success  bool                 `json:"success"`
+	}
+
+	rocketChatDeleteMessageResponse struct {
+		ID        string                   `json:"_id"`
+		Timestamp any                      `json:"ts"` // milliseconds, as a number or a string
+		Message   rocketChatDeletedMessage `json:"message"`
+		Success   bool                     `json:"success"`
+	}
+
+	rocketChatDeletedMessage struct {
+		ID     string           `json:"_id"`
+		RoomID string           `json:"rid"`
+		User   rocketChatAuthor `json:"u"`
+	}
+
+	rocketChatDeletedMessagesResponse struct {
+		Messages []rocketChatMessageID `json:"messages"`
+		Count    int                   `json:"count"`
+		Offset   int                   `json:"offset"`
+		Total    int                   `json:"total"`
+		Success  bool                  `json:"success"`
+	}
+
+	rocketChatMessageID struct {
+		ID string `json:"_id"`
+	}
+
+	rocketChatUserInfoResponse struct {
+		User    rocketChatUserInfo `json:"user"`
+		Success bool               `json:"success"`
+	}
+
+	rocketChatUserInfo struct {
+		ID             string            `json:"_id"`
+		Username       string            `json:"username"`
+		Name           string            `json:"name"`
+		Type           string            `json:"type"`
+		Status         string            `json:"status"`
+		Active         bool              `json:"active"`
+		Roles          []string          `json:"roles,omitempty"`
+		Emails         []rocketChatEmail `json:"emails,omitempty"`
+		UTCOffset      int               `json:"utcOffset"`
+		CanViewAllInfo bool              `json:"canViewAllInfo"`
 	}
 
 	rocketChatErrorResponse struct {
 		Success   bool                    `json:"success"`
-		Error     string                  `json:"error"`
+		Error     string                  `json:"error,omitempty"`
 		ErrorType string                  `json:"errorType,omitempty"`
 		Details   *rocketChatErrorDetails `json:"details,omitempty"`
 	}
@@ -46,7 +119,11 @@ type (
 	// rocketChatErrorDetails names the server function that failed. For two-factor
 	// authentication, it lists the accepted methods.
 	rocketChatErrorDetails struct {
-		Method           string   `json:"method"`
+		Method           string   `json:"method,omitempty"`
+		Action           string   `json:"action,omitempty"`
+		Function         string   `json:"function,omitempty"`
+		MessageTime      any      `json:"message_ts,omitempty"`
+		ServerTime       int64    `json:"server_ts,omitempty"` // milliseconds
 		CodeGenerated    *bool    `json:"codeGenerated,omitempty"`
 		AvailableMethods []string `json:"availableMethods,omitempty"`
 	}

@@ -31,6 +31,8 @@ func (r *RocketChat) login(req *rocketChatRequest) (any, *rocketChatError) {
 		return nil, errNoPassword
 	case password != user.Password:
 		return nil, errWrongPassword
+	case user.Deactivated:
+		return nil, errDeactivated
 	}
 	if user.TOTP != "" {
 		code := cmp.Or(req.stringParam("code"), req.httpRequest.Header.Get("X-2fa-Code"))
@@ -72,7 +74,7 @@ func loginMatcher(params map[string]any) func(RocketChatUser) bool {
 	email, hasEmail := identity["email"].(string)
 	switch {
 	case hasUsername:
-		return func(u RocketChatUser) bool { return u.Username == username }
+		return func(u RocketChatUser) bool { return strings.EqualFold(u.Username, username) }
 	case hasEmail:
 		return func(u RocketChatUser) bool { return u.Email != "" && strings.EqualFold(u.Email, email) }
 	}
@@ -96,8 +98,7 @@ func (r *RocketChat) logout(req *rocketChatRequest) (any, *rocketChatError) {
 		r.users[user.ID] = user
 	}
 	return rocketChatDataResponse{
-		Status:  "success",
-		Data:    rocketChatLogoutData{Message: "You've been logged out!"},
-		Success: r.generationAtLeast(RocketChat7),
+		Status: "success",
+		Data:   rocketChatLogoutData{Message: "You've been logged out!"},
 	}, nil
 }

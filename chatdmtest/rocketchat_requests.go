@@ -1,6 +1,7 @@
 package chatdmtest
 
 import (
+	"cmp"
 	"encoding/json"
 	"mime"
 	"net/http"
@@ -9,34 +10,66 @@ import (
 	"strings"
 )
 
-// rocketChatRequest is an apiRequest whose path, token, and body have been checked.
+// rocketChatRequest is an apiRequest whose path, token, and parameters have been
+// checked.
 type rocketChatRequest struct {
 	httpRequest *http.Request
-	params      map[string]any // decoded JSON values from the body
+	params      rocketChatParams
 	caller      RocketChatUser // zero if there is no valid token, which only public endpoints allow
 }
+
+// rocketChatParams maps the names of parameters to decoded JSON values. The
+// parameters of a GET are the values in its query, those of a POST are in its body.
+type rocketChatParams map[string]any
+
+// text returns a parameter as a string, or "" if it is absent or is not a scalar.
+func (p rocketChatParams) text(name string) string {
+	value, _ := coerceString(p[name])
+	return value
+}
+
+// stringParam returns a parameter of the request as a string.
+func (req *rocketChatRequest) stringParam(name string) string { return req.params.text(name) }
 
 // rocketChatEndpoint describes an endpoint. Its run function returns either the body
 // of a response or an error.
 type rocketChatEndpoint struct {
-	httpMethod  string
-	public      bool // needs no token
+	httpMethods string // such as "GET, POST"
+	public      bool   // needs no token
 	run         func(*RocketChat, *rocketChatRequest) (any, *rocketChatError)
-	schema      []rocketChatBodySchema // alternatives for the body; empty allows any body
-	schemaSince RocketChatGeneration   // the first generation that checks the schema
+	schema      rocketChatSchema     // no alternatives allow any parameters
+	schemaSince RocketChatGeneration // the first generation that checks the schema
+	routerSince RocketChatGeneration // the first generation whose router checks it; empty means RocketChat7
 }
 
 var rocketChatEndpoints = map[string]rocketChatEndpoint{
-	"im.create":        {httpMethod: "POST", run: (*RocketChat).imCreate, schema: createSchema, schemaSince: RocketChat4},
-	"im.open":          {httpMethod: "POST", run: (*RocketChat).imOpen, schema: roomSchema, schemaSince: RocketChat8},
-	"im.close":         {httpMethod: "POST", run: (*RocketChat).imClose, schema: roomSchema, schemaSince: RocketChat8},
-	"im.delete":        {httpMethod: "POST", run: (*RocketChat).imDelete, schema: deleteSchema, schemaSince: RocketChat4},
-	"im.history":       {httpMethod: "GET", run: (*RocketChat).imHistory},
-	"im.list":          {httpMethod: "GET", run: (*RocketChat).imList},
-	"chat.postMessage": {httpMethod: "POST", run: (*RocketChat).chatPostMessage},
-	"login":            {httpMethod: "POST", run: (*RocketChat).login, public: true},
-	"logout":           {httpMethod: "POST", run: (*RocketChat).logout},
-	"me":               {httpMethod: "GET", run: (*RocketChat).me},
+	"im.create":               {httpMethods: "POST", run: (*RocketChat).imCreate, schema: createSchema, schemaSince: RocketChat4},
+	"im.open":                 {httpMethods: "POST", run: (*RocketChat).imOpen, schema: roomSchema, schemaSince: RocketChat8},
+	"im.close":                {httpMethods: "POST", run: (*RocketChat).imClose, schema: roomSchema, schemaSince: RocketChat8},
+	"im.delete":               {httpMethods: "POST", run: (*RocketChat).imDelete, schema: deleteSchema, schemaSince: RocketChat4},
+	"im.history":              {httpMethods: "GET", run: (*RocketChat).imHistory, schema: historySchema, schemaSince: RocketChat4, routerSince: RocketChat8},
+	"im.messages":             {httpMethods: "GET", run: (*RocketChat).imMessages, schema: messagesSchema, schemaSince: RocketChat4, routerSince: RocketChat8},
+	"im.list":                 {httpMethods: "GET", run: (*RocketChat).imList},
+	"chat.sendMessage":        {httpMethods: "POST", run: (*RocketChat).chatSendMessage, schema: sendMessageSchema, schemaSince: RocketChat7, routerSince: RocketChat8},
+	"chat.postMessage":        {httpMethods: "POST", run: (*RocketChat).chatPostMessage},
+	"chat.getMessage":         {httpMethods: "GET", run: (*RocketChat).chatGetMessage, schema: getMessageSchema, schemaSince: RocketChat8},
+	"chat.delete":             {httpMethods: "POST", run: (*RocketChat).chatDelete, schema: deleteMessageSchema, schemaSince: RocketChat4, routerSince: RocketChat8},
+	"chat.getDeletedMessages": {httpMethods: "GET", run: (*RocketChat).chatGetDeletedMessages, schema: deletedMessagesSchema, schemaSince: RocketChat8},
+	"users.info":              {httpMethods: "GET", run: (*RocketChat).usersInfo, schema: userInfoSchema, schemaSince: RocketChat4, routerSince: RocketChat8},
+	"login":                   {httpMethods: "POST", run: (*RocketChat).login, public: true},
+	"logout":                  {httpMethods: "GET, POST", run: (*RocketChat).logout},
+	"me":                      {httpMethods: "GET", run: (*RocketChat).me},
+}
+
+// allows reports whether the endpoint has an HTTP method.
+func (e rocketChatEndpoint) allows(httpMethod string) bool {
+	return slices.Contains(strings.Split(e.httpMethods, ", "), httpMethod)
+}
+
+// routerValidates reports whether the router checks the schema of an endpoint. If
+// not, the endpoint checks it itself, after the token and the rate limit.
+func (r *RocketChat) routerValidates(e rocketChatEndpoint) bool {
+	return r.generationAtLeast(cmp.Or(e.routerSince, RocketChat7))
 }
 
 // generationAtLeast reports whether the server's generation is g or newer.
@@ -62,9 +95,12 @@ func (r *RocketChat) respond(req apiRequest) response {
 	if errResp != nil {
 		return *errResp
 	}
-	body, ok := readParams(req)
+	params, ok := readParams(req)
 	if !ok && !r.generationAtLeast(RocketChat7) {
 		return badRequestResponse()
+	}
+	if method := req.httpRequest.Method; method == http.MethodGet || method == http.MethodHead {
+		params = queryParams(req)
 	}
 
 	r.stateMu.Lock()
@@ -72,14 +108,15 @@ func (r *RocketChat) respond(req apiRequest) response {
 	caller, authenticated := r.authenticate(req)
 	var apiErr *rocketChatError
 	if r.generationAtLeast(endpoint.schemaSince) {
-		apiErr = r.validate(endpoint.schema, body)
+		apiErr = r.validate(endpoint, params)
 	}
+	inRouter := apiErr != nil && r.routerValidates(endpoint)
 	switch {
-	case apiErr != nil && r.generation == RocketChat7:
+	case inRouter && r.generation == RocketChat7:
 		return r.encodeError(req.method, apiErr)
 	case !authenticated && !endpoint.public:
 		return r.encodeError(req.method, errUnauthorized)
-	case apiErr != nil && r.generation == RocketChat8:
+	case inRouter:
 		return r.encodeError(req.method, apiErr)
 	}
 
@@ -92,8 +129,8 @@ func (r *RocketChat) respond(req apiRequest) response {
 	}
 	var result any
 	if apiErr == nil {
-		params, _ := body.(map[string]any)
-		result, apiErr = endpoint.run(r, &rocketChatRequest{httpRequest: req.httpRequest, params: params, caller: caller})
+		object, _ := params.(map[string]any)
+		result, apiErr = endpoint.run(r, &rocketChatRequest{httpRequest: req.httpRequest, params: object, caller: caller})
 	}
 	resp := rocketChatResponse(http.StatusOK, result)
 	if apiErr != nil {
@@ -116,7 +153,7 @@ func (r *RocketChat) route(req apiRequest) (endpoint rocketChatEndpoint, errResp
 		if httpMethod == http.MethodHead {
 			httpMethod = http.MethodGet // the router of these versions does this
 		}
-		if !known || httpMethod != endpoint.httpMethod {
+		if !known || !endpoint.allows(httpMethod) {
 			return endpoint, new(notFoundResponse())
 		}
 		return endpoint, nil
@@ -124,8 +161,8 @@ func (r *RocketChat) route(req apiRequest) (endpoint rocketChatEndpoint, errResp
 	switch {
 	case !known:
 		return endpoint, new(webAppResponse())
-	case httpMethod != endpoint.httpMethod:
-		return endpoint, new(methodNotAllowedResponse(endpoint.httpMethod))
+	case !endpoint.allows(httpMethod):
+		return endpoint, new(methodNotAllowedResponse(endpoint.httpMethods))
 	}
 	return endpoint, nil
 }
@@ -140,14 +177,22 @@ func (r *RocketChat) authenticate(req apiRequest) (u RocketChatUser, ok bool) {
 }
 
 // ownsToken reports whether token is the user's AuthToken or was issued by login.
+// A deactivated user has no tokens.
 func (r *RocketChat) ownsToken(u RocketChatUser, token string) bool {
+	if u.Deactivated {
+		return false
+	}
 	owner, issued := r.loginTokens[token]
 	return issued && owner == u.ID || token != "" && token == u.AuthToken
 }
 
+// The default permissions of users who are neither bots nor admins, of bots, and of
+// admins.
 var (
-	memberPermissions = []string{"create-d"}
-	adminPermissions  = []string{"create-d", "delete-d", "view-room-administration", "api-bypass-rate-limit"}
+	memberPermissions = []string{"create-d", "delete-own-message"}
+	botPermissions    = []string{"create-d", "api-bypass-rate-limit", "message-impersonate"}
+	adminPermissions  = []string{"create-d", "delete-own-message", "delete-d", "view-room-administration", "api-bypass-rate-limit",
+		"post-readonly", "force-delete-message", "view-full-other-user-info"}
 )
 
 // hasPermission reports whether the user has a permission. The zero user has none.
@@ -157,16 +202,28 @@ func (u RocketChatUser) hasPermission(permission string) bool {
 		return false
 	case u.Permissions != nil:
 		return slices.Contains(u.Permissions, permission)
-	case u.Admin:
-		return slices.Contains(adminPermissions, permission)
+	case u.Admin && slices.Contains(adminPermissions, permission):
+		return true
+	case u.Bot:
+		return slices.Contains(botPermissions, permission)
 	default:
-		return slices.Contains(memberPermissions, permission)
+		return !u.Admin && slices.Contains(memberPermissions, permission)
 	}
 }
 
 // errorResponse implements platform.
 func (r *RocketChat) errorResponse(req apiRequest, code string) response {
-	return r.encodeError(req.method, r.errorForCode(req.method, code))
+	return r.encodeError(req.method, r.errorForCode(req, code))
+}
+
+// queryParams returns the parameters in a query. If a parameter is repeated, the
+// first value counts.
+func queryParams(req apiRequest) map[string]any {
+	params := make(map[string]any)
+	for name, values := range req.httpRequest.URL.Query() {
+		params[name] = values[0]
+	}
+	return params
 }
 
 // readParams returns the parameters in a body: a JSON object, or a JSON array if
@@ -197,11 +254,4 @@ func readParams(req apiRequest) (body any, ok bool) {
 		return params, false
 	}
 	return params, true
-}
-
-// stringParam returns a parameter as a string, or "" if it is absent or is not a
-// scalar.
-func (req *rocketChatRequest) stringParam(name string) string {
-	value, _ := coerceString(req.params[name])
-	return value
 }

@@ -13,11 +13,12 @@ type rocketChatRoom struct {
 	RocketChatRoom
 	open     map[string]bool // by user ID of the member
 	created  time.Time
-	messages []rocketChatMessage // oldest first
+	messages []*rocketChatMessage // oldest first
 }
 
 func newRocketChatRoom(room RocketChatRoom) *rocketChatRoom {
 	room.Members = slices.Sorted(slices.Values(room.Members))
+	room.Muted = slices.Clone(room.Muted)
 	return &rocketChatRoom{RocketChatRoom: room, open: make(map[string]bool), created: time.Now()}
 }
 
@@ -25,14 +26,6 @@ func (room *rocketChatRoom) isDM() bool { return room.Type == "d" }
 
 func (room *rocketChatRoom) hasMember(userID string) bool {
 	return slices.Contains(room.Members, userID)
-}
-
-// post adds a message and opens the room for all members.
-func (room *rocketChatRoom) post(m rocketChatMessage) {
-	room.messages = append(room.messages, m)
-	for _, member := range room.Members {
-		room.open[member] = true
-	}
 }
 
 // findRoom returns the first room for which match reports true, or nil.
@@ -64,7 +57,16 @@ func (r *RocketChat) findUser(match func(RocketChatUser) bool) (u RocketChatUser
 }
 
 func (r *RocketChat) userByUsername(username string) (u RocketChatUser, known bool) {
-	return r.findUser(func(u RocketChatUser) bool { return u.Username == username })
+	return r.findUser(func(u RocketChatUser) bool { return strings.EqualFold(u.Username, username) })
+}
+
+// userByIDOrUsername returns the user with an ID or a username, which must have the
+// same case.
+func (r *RocketChat) userByIDOrUsername(value string) (u RocketChatUser, known bool) {
+	if u, known := r.users[value]; known {
+		return u, true
+	}
+	return r.findUser(func(u RocketChatUser) bool { return u.Username == value })
 }
 
 // createDM returns the DM of the given users and, unless excludeSelf is set, the
@@ -151,11 +153,7 @@ func (r *RocketChat) findOrCreateDM(caller RocketChatUser, value string) (*rocke
 		return nil, newRocketChatError("invalid-channel")
 	}
 	value = strings.TrimPrefix(value, "@")
-	user, known := r.users[value]
-	if !known {
-		user, known = r.userByUsername(value)
-	}
-	if known {
+	if user, known := r.userByIDOrUsername(value); known {
 		members := slices.Compact(slices.Sorted(slices.Values([]string{caller.ID, user.ID})))
 		if room := r.dmWithMembers(members); room != nil {
 			return room, nil
@@ -169,8 +167,16 @@ func (r *RocketChat) findOrCreateDM(caller RocketChatUser, value string) (*rocke
 	return room, nil
 }
 
+// removeRoom removes a room and its messages.
+func (r *RocketChat) removeRoom(room *rocketChatRoom) {
+	r.rooms = slices.DeleteFunc(r.rooms, func(other *rocketChatRoom) bool { return other == room })
+	for _, m := range room.messages {
+		delete(r.messages, m.ID)
+	}
+}
+
 // dmFromParams returns the DM that roomId or username names. im.delete uses it in
-// all generations, im.open and im.close only before RocketChat4.
+// all generations, other endpoints only before RocketChat4.
 func (r *RocketChat) dmFromParams(req *rocketChatRequest) (*rocketChatRoom, *rocketChatError) {
 	roomID, username := req.stringParam("roomId"), req.stringParam("username")
 	if r.generationAtLeast(RocketChat4) { // the schema requires one of them
@@ -181,6 +187,19 @@ func (r *RocketChat) dmFromParams(req *rocketChatRequest) (*rocketChatRoom, *roc
 		return nil, r.paramNotProvidedError()
 	}
 	return r.findOrCreateDM(req.caller, value)
+}
+
+// dmToRead returns the DM for im.history or im.messages, or an error if the caller
+// is not a member of it.
+func (r *RocketChat) dmToRead(req *rocketChatRequest) (*rocketChatRoom, *rocketChatError) {
+	if !r.generationAtLeast(RocketChat4) {
+		return r.dmOfCaller(req, nil)
+	}
+	room, apiErr := r.dmFromParams(req)
+	if apiErr == nil && !room.hasMember(req.caller.ID) {
+		apiErr = errForbidden
+	}
+	return room, apiErr
 }
 
 // dmOfCaller returns the DM for im.open or im.close, or an error if the caller is not

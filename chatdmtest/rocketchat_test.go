@@ -256,7 +256,7 @@ func TestRocketChatRooms(t *testing.T) {
 		// Each set of users has one DM, whoever creates it.
 		{`admin im.create {"username":"bob"}`, createdRoom("u_adminu_bob", `["admin","bob"]`)},
 		{`bob dm.create {"username":"admin"}`, createdRoom("u_adminu_bob", `["admin","bob"]`)},
-		{`admin im.create {"usernames":"bob, alice"}`, createdRoom("chatdmtestDM00001", `["admin","alice","bob"]`)},
+		{`admin im.create {"usernames":"Bob, ALICE"}`, createdRoom("chatdmtestDM00001", `["admin","alice","bob"]`)},
 		{`alice im.create {"usernames":"admin,bob,bob,alice"}`, createdRoom("chatdmtestDM00001", `["admin","alice","bob"]`)},
 		{`alice im.create {"username":"alice"}`, createdRoom("chatdmtestDM00002", `["alice"]`)},
 		{`alice im.create {"usernames":"alice","excludeSelf":false}`, createdRoom("chatdmtestDM00002", `["alice"]`)},
@@ -481,6 +481,7 @@ func TestRocketChatRoutes(t *testing.T) {
 	}{
 		{"GET", "im.delete", "405 " + noEndpoint, "404 404 Not Found", "POST, OPTIONS"},
 		{"HEAD", "im.delete", "405 ", "404 ", "POST, OPTIONS"},
+		{"PUT", "logout", "405 " + noEndpoint, "404 404 Not Found", "GET, POST, OPTIONS"},
 		{"POST", "im.list", "405 " + noEndpoint, "404 404 Not Found", "GET, OPTIONS"},
 		{"HEAD", "im.list", "405 ", "200 ", "GET, OPTIONS"},
 		{"POST", "im.erase", webAppPage, "404 404 Not Found", ""},
@@ -526,7 +527,7 @@ func TestRocketChatLogin(t *testing.T) {
 	runRocketChatSteps(t, s, []rocketChatStep{
 		{`none login {"user":"zoe","password":"secret"}`, loginSuccess("chatdmtest-login-1")},
 		{`none login {"user":"Zoe@example.com","password":"secret"}`, loginSuccess("chatdmtest-login-2")},
-		{`none login {"user":{"username":"zoe"},"password":"secret"}`, loginSuccess("chatdmtest-login-3")},
+		{`none login {"user":{"username":"ZOE"},"password":"secret"}`, loginSuccess("chatdmtest-login-3")},
 		{`none login {"user":{"email":"zoe@example.com"},"password":"secret"}`, loginSuccess("chatdmtest-login-4")},
 		{`none login {"username":"zoe","password":"secret","code":"1"}`, loginSuccess("chatdmtest-login-5")},
 		{`none login {"email":"zoe@example.com","password":"secret"}`, loginSuccess("chatdmtest-login-6")},
@@ -568,9 +569,9 @@ func TestRocketChatLogin(t *testing.T) {
 		r.Header.Set("X-Auth-Token", token)
 		return send(t, s, r).body
 	}
-	for _, token := range []string{"chatdmtest-login-2", "tok-zoe"} {
+	for token, httpMethod := range map[string]string{"chatdmtest-login-2": "GET", "tok-zoe": "POST"} {
 		checkBody(t, "me", sendWithToken(token, "GET", "me"), strings.TrimSuffix(me, "}")+`,"success":true}`)
-		checkBody(t, "logout", sendWithToken(token, "POST", "logout"), `{"status":"success","data":{"message":"You've been logged out!"},"success":true}`)
+		checkBody(t, "logout", sendWithToken(token, httpMethod, "logout"), `{"status":"success","data":{"message":"You've been logged out!"}}`)
 		checkBody(t, "after logout", "401 "+sendWithToken(token, "GET", "me"), unauthorized7)
 	}
 	checkBody(t, "other token", sendWithToken("chatdmtest-login-1", "GET", "me"), strings.TrimSuffix(me, "}")+`,"success":true}`)
@@ -753,13 +754,13 @@ func TestRocketChatReplace(t *testing.T) {
 		t.Errorf("DM with an unknown member: got %s, want it in the list", resp.body)
 	}
 	s.AddUser(chatdmtest.RocketChatUser{ID: "u_bob", Username: "robert", AuthToken: "tok-bob"})
-	s.AddUser(chatdmtest.RocketChatUser{ID: "u_carol2", Username: "carol"})
+	s.AddUser(chatdmtest.RocketChatUser{ID: "u_carol2", Username: "Carol"})
 	s.AddUser(chatdmtest.RocketChatUser{ID: "u_zoe", AuthToken: "tok-zoe"})
 	runRocketChatSteps(t, s, []rocketChatStep{
 		{`bob im.open {"roomId":"GENERAL"}`, success},
 		{`bob im.create {"username":"bob"}`, invalidUser},
 		{`bob im.create {"username":"u_zoe"}`, createdRoom("u_bobu_zoe", `["robert","u_zoe"]`)},
-		{`bob im.create {"username":"carol"}`, createdRoom("u_bobu_carol2", `["carol","robert"]`)},
+		{`bob im.create {"username":"carol"}`, createdRoom("u_bobu_carol2", `["Carol","robert"]`)},
 		{`carol im.create {"username":"alice"}`, unauthorized7},
 	})
 }

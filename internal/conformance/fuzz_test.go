@@ -67,11 +67,19 @@ func checkSuccess(t *testing.T, name string, res any) {
 	good := true
 	switch res := res.(type) {
 	case nil: // an empty list
-		good = name == "chatdm.ConversationsService.List"
+		good = name == "chatdm.ConversationsService.List" || name == "rocketchat.IMService.History"
 	case *chatdm.OpenResult:
 		good = res.Channel.ID != ""
 	case *chatdm.Channel:
 		good = res.ID != ""
+	case *rocketchat.Message:
+		good = res.ID != "" && !res.Time.IsZero()
+	case *rocketchat.ChatSendMessageResult:
+		good = res.Message.ID != "" && !res.NoOp && !res.AlreadySent
+	case *rocketchat.MessageResult:
+		good = res.Message.ID == "m1"
+	case *rocketchat.UserResult:
+		good = strings.EqualFold(res.User.Username, "bob")
 	case *rocketchat.CreateResult:
 		good = res.Room.ID != ""
 	case rocketchat.Credentials:

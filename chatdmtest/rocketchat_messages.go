@@ -296,8 +296,7 @@ func (r *RocketChat) chatGetMessage(req *rocketChatRequest) (any, *rocketChatErr
 
 func (r *RocketChat) chatDelete(req *rocketChatRequest) (any, *rocketChatError) {
 	for _, name := range []string{"msgId", "roomId"} {
-		switch _, ok := req.params[name]; {
-		case !r.generationAtLeast(RocketChat4) && !ok:
+		if _, ok := req.params[name]; !ok && !r.generationAtLeast(RocketChat4) {
 			return nil, &rocketChatError{reason: "Match error: Missing key '" + name + "'"}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/chatdm/chatdm/internal/engine"
 	"github.com/chatdm/chatdm/internal/input"
@@ -24,10 +25,19 @@ const service = "slack"
 type Client struct {
 	IM            *IMService // im.open and im.close, which Slack has retired
 	Conversations *ConversationsService
+	Chat          *ChatService
+	Users         *UsersService
+	Auth          *AuthService
 
 	engine    *engine.Engine
 	strictIM  bool
 	imRetired atomic.Bool // a response has shown that the im.* methods are retired
+
+	// For messages with a key.
+	created    time.Time
+	settleTime time.Duration
+	self       atomic.Pointer[identity] // nil until the first search
+	lost       lostMessages
 }
 
 // NewClient returns a client that sends token in the Authorization header. It does
@@ -39,7 +49,7 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 	if err == nil && cfg.TOTP != "" {
 		err = errors.New("WithTOTP: only rocketchat.Login accepts it")
 	}
-	c := &Client{strictIM: cfg.StrictIM}
+	c := &Client{strictIM: cfg.StrictIM, created: time.Now(), settleTime: cfg.SettleTime}
 	if err == nil {
 		c.engine, err = engine.New(cfg, engine.Platform{
 			Service: service, URLName: "WithBaseURL", Secrets: []string{token}, RequestIDHeader: "X-Slack-Req-Id", NewError: c.newError,
@@ -52,6 +62,9 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 	}
 	c.IM = &IMService{client: c}
 	c.Conversations = &ConversationsService{client: c}
+	c.Chat = &ChatService{client: c}
+	c.Users = &UsersService{client: c}
+	c.Auth = &AuthService{client: c}
 	return c, nil
 }
 
@@ -225,9 +238,7 @@ func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
 
 // rejected classifies a response with an error code.
 func (c *Client) rejected(r *request, raw *engine.Response, code Code) *engine.Failure {
-	if code == "rate_limited" { // chat.postMessage spells it this way
-		code = ErrRateLimited
-	}
+	code = code.canonical()
 	entry, ok := catalogue[code]
 	if !ok {
 		entry.kind = KindUnknown

@@ -1,7 +1,9 @@
 package chatdm
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -155,7 +157,7 @@ func (s *ConversationsService) List(ctx context.Context, params ConversationsLis
 		}
 		return form
 	}
-	return pages(ctx, s.client, "conversations.list", params.Cursor, encode, func(raw *engine.Response) (response, []Channel, error) {
+	return pages(ctx, s.client, "conversations.list", params.Cursor, nil, encode, func(raw *engine.Response) (response, []Channel, error) {
 		var page struct {
 			response
 			Channels []Channel `json:"channels"`
@@ -166,6 +168,70 @@ func (s *ConversationsService) List(ctx context.Context, params ConversationsLis
 	})
 }
 
+// ConversationsHistoryParams holds the arguments of [ConversationsService.History].
+type ConversationsHistoryParams struct {
+	Channel string // ID of the conversation
+	// Oldest and Latest limit the time of the messages. Empty means no limit. The
+	// limits themselves are excluded unless Inclusive is set.
+	Oldest, Latest  Timestamp
+	Inclusive       bool
+	IncludeMetadata bool   // request the payload of each message's Metadata, not only its type
+	Limit           int    // messages per page, at most 999; 0 means Slack's default, 100
+	Cursor          string // where to start; empty means the first page
+}
+
+// History returns an iterator over the messages of a conversation, newest first. It does
+// not return replies in threads, except those that were also sent to the conversation. It
+// requests each page when the loop gets to it. If a call fails or ctx is done, the
+// iterator yields the error once, with a zero Message, and stops. Each range loop starts
+// over at params.Cursor. The call is idempotent. It needs im:history, mpim:history,
+// channels:history, or groups:history, depending on the conversation.
+//
+// For an app that is distributed commercially outside of the Slack Marketplace, Slack
+// allows one call per minute, and a page has at most 15 messages. A message that was
+// just posted can be missing.
+//
+// Typical errors are [ErrChannelNotFound], [ErrNotInChannel], [ErrInvalidCursor], and
+// [ErrMissingScope]. The error is of [KindUnexpectedResponse] if a page has more than
+// 10,000 messages or the cursors form a cycle.
+//
+// Documented at https://docs.slack.dev/reference/methods/conversations.history.
+func (s *ConversationsService) History(ctx context.Context, params ConversationsHistoryParams) iter.Seq2[Message, error] {
+	return s.client.history(ctx, historyRequest{ConversationsHistoryParams: params}, nil)
+}
+
+// historyRequest holds the arguments of conversations.history or, for a thread, of
+// conversations.replies, which lists the oldest reply first.
+type historyRequest struct {
+	ConversationsHistoryParams
+	thread Timestamp
+}
+
+func (r historyRequest) encode(cursor string) input.Form {
+	return input.Form{}.AddID("channel", r.Channel).AddText("cursor", cursor).AddTrue("include_all_metadata", r.IncludeMetadata).AddTrue("inclusive", r.Inclusive).
+		Fail(checkTimestamp("latest", r.Latest)).AddText("latest", string(r.Latest)).
+		Fail(checkLimit(r.Limit)).AddInt("limit", r.Limit).
+		Fail(checkTimestamp("oldest", r.Oldest)).AddText("oldest", string(r.Oldest)).
+		AddText("ts", string(r.thread))
+}
+
+// history returns an iterator over messages. If meta is not nil, it receives the metadata
+// of the last page.
+func (c *Client) history(ctx context.Context, r historyRequest, meta *Meta) iter.Seq2[Message, error] {
+	method := "conversations.history"
+	if r.thread != "" {
+		method = "conversations.replies"
+	}
+	return pages(ctx, c, method, r.Cursor, meta, r.encode, func(raw *engine.Response) (response, []Message, error) {
+		var page struct {
+			response
+			Messages []Message `json:"messages"`
+		}
+		err := raw.DecodePage(&page)
+		return page.response, slices.DeleteFunc(page.Messages, func(m Message) bool { return m.TS == "" }), err
+	})
+}
+
 func checkLimit(limit int) error {
 	if limit < 0 || limit > 999 {
 		return fmt.Errorf("limit: got %d, want 0 to 999", limit)
@@ -173,13 +239,14 @@ func checkLimit(limit int) error {
 	return nil
 }
 
-// pages returns an iterator over the elements of a method's pages.
-func pages[T any](ctx context.Context, c *Client, method, start string,
+// pages returns an iterator over the elements of a method's pages. If meta is not nil, it
+// receives the metadata of the last page.
+func pages[T any](ctx context.Context, c *Client, method, start string, meta *Meta,
 	encode func(cursor string) input.Form, decode func(*engine.Response) (response, []T, error),
 ) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		meta := new(Meta)
+		meta := cmp.Or(meta, new(Meta))
 		cursor, earlier := start, ""
 		for n := 1; ; n++ {
 			var elements []T
@@ -255,18 +322,47 @@ type Channel struct {
 }
 
 // Message is a message in a conversation.
+//
+// Documented at https://docs.slack.dev/reference/events/message.
 type Message struct {
-	Type    string    `json:"type,omitempty"`
-	Subtype string    `json:"subtype,omitempty"`
-	User    string    `json:"user,omitempty"`
-	BotID   string    `json:"bot_id,omitempty"`
-	Text    string    `json:"text,omitempty"`
-	TS      Timestamp `json:"ts,omitempty"`
+	Type     string           `json:"type,omitempty"`
+	Subtype  string           `json:"subtype,omitempty"`
+	User     string           `json:"user,omitempty"`      // ID of the author
+	BotID    string           `json:"bot_id,omitempty"`    // set if a bot is the author
+	Text     string           `json:"text,omitempty"`      // as Slack stored it, for example with links in <…>
+	TS       Timestamp        `json:"ts,omitempty"`        // identifies the message in its conversation
+	ThreadTS Timestamp        `json:"thread_ts,omitempty"` // the first message of the thread; empty if there is no thread
+	Metadata *MessageMetadata `json:"metadata,omitempty"`  // nil if there is none
+	Blocks   json.RawMessage  `json:"blocks,omitempty"`    // a JSON array; nil if there are none
+	Edited   *MessageEdit     `json:"edited,omitempty"`    // nil if the message was never edited
+}
+
+// MessageEdit says who last edited a message, and when.
+type MessageEdit struct {
+	User string    `json:"user"` // ID of the editor
+	TS   Timestamp `json:"ts"`
 }
 
 // Timestamp identifies a message within its conversation and says when it was
 // posted: the Unix time in seconds, a dot, and six digits.
 type Timestamp string
+
+// NewTimestamp returns the timestamp for a time, which it truncates to microseconds. It
+// returns an empty timestamp for a time before 1970, such as the zero Time.
+func NewTimestamp(t time.Time) Timestamp {
+	if t.UnixMicro() < 0 {
+		return ""
+	}
+	return Timestamp(fmt.Sprintf("%010d.%06d", t.Unix(), t.Nanosecond()/1000))
+}
+
+// checkTimestamp returns an error if t is neither empty nor a timestamp. Slack accepts 0.
+func checkTimestamp(field string, t Timestamp) error {
+	if t == "" || strings.Trim(string(t), "0.") == "" || !t.Time().IsZero() {
+		return nil
+	}
+	return fmt.Errorf("%s: got %.100q, want seconds and six digits, such as \"1503435956.000247\"; see NewTimestamp", field, t)
+}
 
 // Time returns the time in UTC, with microsecond precision. It returns the zero
 // Time if the timestamp is empty, malformed, or "0000000000.000000", which Slack

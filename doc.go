@@ -1,15 +1,22 @@
-// Package chatdm provides a client that opens, lists, and closes direct messages
-// on Slack. Package github.com/chatdm/chatdm/rocketchat is its counterpart for
+// Package chatdm provides a client for direct messages on Slack: it finds the person,
+// opens the conversation, posts a message once, reads the history, and closes the
+// conversation. Package github.com/chatdm/chatdm/rocketchat is its counterpart for
 // Rocket.Chat, with the same errors and options.
 //
 // Create one [Client] per token and share it. A method returns a result, or nil
-// and an *[Error]; List returns an iterator:
+// and an *[Error]; List and History return an iterator:
 //
 //	client, err := chatdm.NewClient(token)
-//	res, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{"U024BE7LH"}})
-//	if err == nil && res.AlreadyOpen { … }
+//	user, err := client.Users.LookupByEmail(ctx, "alice@example.com")
+//	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{user.User.ID}})
+//	res, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{
+//		Channel: dm.Channel.ID, Text: "The build is done.", Key: "build-1284"})
 //
-// A no-op is a flag on the result (NoOp, AlreadyOpen, AlreadyClosed), not an error.
+// A message with a Key is posted at most once, even if a response is lost or the program
+// restarts; see [ChatPostMessageParams].
+//
+// A no-op is a flag on the result (NoOp, AlreadyOpen, AlreadyClosed, AlreadyPosted), not
+// an error.
 //
 // # Errors
 //

@@ -149,23 +149,28 @@ func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// ErrEffectUnknown is returned when a call that is not idempotent may have taken
-// effect, so the client did not retry it: the response was lost, was truncated, was
-// not from the API, or could not be decoded; the server failed; or the context ended
-// during the attempt. Find out what happened before you repeat the call. Only
-// [Client.Call] and, on Rocket.Chat, Call, Delete, Login, and Resume are not
-// idempotent. On Rocket.Chat, an HTML page with status 200 is [KindUnsupported]
-// instead, because a server that lacks the endpoint responds that way.
+// ErrEffectUnknown is returned when a call that is not idempotent may have taken effect:
+// the response was lost, was truncated, was not from the API, or could not be decoded; the
+// server failed; or the context ended during the attempt. Find out what happened before
+// you repeat the call. Only [ChatService.PostMessage], [Client.Call] and, on Rocket.Chat,
+// Call, SendMessage, Delete, Login, and Resume are not idempotent. On Rocket.Chat, an HTML
+// page with status 200 is [KindUnsupported] instead, because a server that lacks the
+// endpoint responds that way.
 var ErrEffectUnknown = engine.ErrEffectUnknown
 
 // Warning is a warning that Slack sends about a request, even if the call succeeds.
 type Warning string
 
-// The documented warnings. The client's own requests cause neither of them.
+// The documented warnings about charsets, which the client's own requests never cause.
 const (
 	WarningMissingCharset     Warning = "missing_charset"
 	WarningSuperfluousCharset Warning = "superfluous_charset"
 )
+
+// WarningKeyNotStored means that Slack posted a message without its Key, for example
+// because the app's manifest declares a schema for its metadata. A search cannot find the
+// message. The warning comes from the client.
+const WarningKeyNotStored Warning = "key_not_stored"
 
 // Kind says what to do about an error. Each kind is a sentinel for [errors.Is],
 // and an error has exactly one. Check for [ErrEffectUnknown] first. The constants
@@ -241,12 +246,18 @@ func (c Code) Error() string { return string(c) }
 
 // Kind returns the kind of the code, or [KindUnknown] if the code is not one of
 // the constants.
-func (c Code) Kind() Kind { return cmp.Or(catalogue[c].kind, KindUnknown) }
+func (c Code) Kind() Kind { return cmp.Or(catalogue[c.canonical()].kind, KindUnknown) }
 
-// The codes that Slack documents for im.open, im.close, conversations.open,
-// conversations.close, and conversations.list, three codes of chat.postMessage,
-// and cannot_dm_bot, which Slack does not document. The text of an [Error] says
-// what its code means.
+// canonical returns the constant for a code that Slack spells in two ways.
+func (c Code) canonical() Code {
+	if c == "rate_limited" {
+		return ErrRateLimited
+	}
+	return c
+}
+
+// The codes that Slack documents for the methods of this package, and a few that it does
+// not document, such as cannot_dm_bot. The text of an [Error] says what its code means.
 //
 // Documented at https://docs.slack.dev/reference/methods.
 const (
@@ -254,6 +265,7 @@ const (
 	ErrChannelNotFound                  Code = "channel_not_found"
 	ErrUserDoesNotOwnChannel            Code = "user_does_not_own_channel"
 	ErrUserNotFound                     Code = "user_not_found"
+	ErrUsersNotFound                    Code = "users_not_found"
 	ErrUserNotVisible                   Code = "user_not_visible"
 	ErrUserDisabled                     Code = "user_disabled"
 	ErrUsersListNotSupplied             Code = "users_list_not_supplied"
@@ -267,6 +279,47 @@ const (
 	ErrMessagesTabDisabled              Code = "messages_tab_disabled"
 	ErrNotPermitted                     Code = "not_permitted"
 	ErrExternalChannelMigrating         Code = "external_channel_migrating"
+
+	// Messages.
+	ErrNoText                               Code = "no_text"
+	ErrMsgTooLong                           Code = "msg_too_long"
+	ErrMsgTooLarge                          Code = "msg_too_large"
+	ErrMsgBlocksTooLong                     Code = "msg_blocks_too_long"
+	ErrMarkdownTextConflict                 Code = "markdown_text_conflict"
+	ErrInvalidBlocks                        Code = "invalid_blocks"
+	ErrInvalidBlocksFormat                  Code = "invalid_blocks_format"
+	ErrInvalidAttachments                   Code = "invalid_attachments"
+	ErrTooManyAttachments                   Code = "too_many_attachments"
+	ErrAttachmentPayloadLimitExceeded       Code = "attachment_payload_limit_exceeded"
+	ErrTooManyContactCards                  Code = "too_many_contact_cards"
+	ErrMissingFileData                      Code = "missing_file_data"
+	ErrInvalidMetadataFormat                Code = "invalid_metadata_format"
+	ErrInvalidMetadataSchema                Code = "invalid_metadata_schema"
+	ErrMetadataTooLarge                     Code = "metadata_too_large"
+	ErrMetadataMustBeSentFromApp            Code = "metadata_must_be_sent_from_app"
+	ErrAsUserNotSupported                   Code = "as_user_not_supported"
+	ErrTeamNotFound                         Code = "team_not_found"
+	ErrThreadNotFound                       Code = "thread_not_found"
+	ErrCannotReplyToMessage                 Code = "cannot_reply_to_message"
+	ErrRestrictedAction                     Code = "restricted_action"
+	ErrRestrictedActionReadOnlyChannel      Code = "restricted_action_read_only_channel"
+	ErrRestrictedActionThreadOnlyChannel    Code = "restricted_action_thread_only_channel"
+	ErrRestrictedActionNonThreadableChannel Code = "restricted_action_non_threadable_channel"
+	ErrRestrictedActionThreadLocked         Code = "restricted_action_thread_locked"
+	ErrChannelIsLimitedAccess               Code = "channel_is_limited_access"
+	ErrAppAccessRestricted                  Code = "app_access_restricted"
+	ErrSendOnBehalfNotAllowed               Code = "send_on_behalf_not_allowed"
+	ErrSlackConnectCanvasSharingBlocked     Code = "slack_connect_canvas_sharing_blocked"
+	ErrSlackConnectFileLinkSharingBlocked   Code = "slack_connect_file_link_sharing_blocked"
+	ErrSlackConnectListsSharingBlocked      Code = "slack_connect_lists_sharing_blocked"
+	ErrMessageLimitExceeded                 Code = "message_limit_exceeded"
+	ErrDraftNotFound                        Code = "draft_not_found"
+	ErrDraftAlreadySent                     Code = "draft_already_sent"
+	ErrDraftAlreadyDeleted                  Code = "draft_already_deleted"
+	ErrDraftHasConflict                     Code = "draft_has_conflict"
+	ErrDuplicateMessageNotFound             Code = "duplicate_message_not_found"
+	ErrDuplicateChannelNotFound             Code = "duplicate_channel_not_found"
+	ErrListRecordCommentFetchFailed         Code = "list_record_comment_fetch_failed"
 
 	// The token and what it allows.
 	ErrMissingScope           Code = "missing_scope"
@@ -294,19 +347,22 @@ const (
 	ErrUpgradeRequired    Code = "upgrade_required"
 
 	// The request. Only Call should cause these.
-	ErrInvalidArguments Code = "invalid_arguments"
-	ErrMissingArgument  Code = "missing_argument"
-	ErrInvalidArgName   Code = "invalid_arg_name"
-	ErrInvalidArrayArg  Code = "invalid_array_arg"
-	ErrInvalidCharset   Code = "invalid_charset"
-	ErrInvalidFormData  Code = "invalid_form_data"
-	ErrInvalidPostType  Code = "invalid_post_type"
-	ErrMissingPostType  Code = "missing_post_type"
-	ErrInvalidJSON      Code = "invalid_json"
-	ErrJSONNotObject    Code = "json_not_object"
-	ErrInvalidCursor    Code = "invalid_cursor"
-	ErrInvalidLimit     Code = "invalid_limit"
-	ErrInvalidTypes     Code = "invalid_types"
+	ErrInvalidArguments          Code = "invalid_arguments"
+	ErrMissingArgument           Code = "missing_argument"
+	ErrInvalidArgName            Code = "invalid_arg_name"
+	ErrInvalidArrayArg           Code = "invalid_array_arg"
+	ErrInvalidCharset            Code = "invalid_charset"
+	ErrInvalidFormData           Code = "invalid_form_data"
+	ErrInvalidPostType           Code = "invalid_post_type"
+	ErrMissingPostType           Code = "missing_post_type"
+	ErrInvalidJSON               Code = "invalid_json"
+	ErrJSONNotObject             Code = "json_not_object"
+	ErrInvalidCursor             Code = "invalid_cursor"
+	ErrInvalidLimit              Code = "invalid_limit"
+	ErrInvalidTypes              Code = "invalid_types"
+	ErrInvalidTSOldest           Code = "invalid_ts_oldest"
+	ErrInvalidTSLatest           Code = "invalid_ts_latest"
+	ErrInvalidMetadataFilterKeys Code = "invalid_metadata_filter_keys"
 
 	// Temporary failures.
 	ErrRateLimited        Code = "ratelimited"
@@ -381,6 +437,50 @@ var catalogue = map[Code]entry{
 	ErrServiceUnavailable:               {kind: KindUnavailable, meaning: "the service is temporarily unavailable", effect: engine.EffectUnknown},
 	ErrFatalError:                       {kind: KindUnavailable, meaning: "the server failed; part of the call may have taken effect", effect: engine.EffectUnknown},
 	ErrInternalError:                    {kind: KindUnavailable, meaning: "the server failed; part of the call may have taken effect", effect: engine.EffectUnknown},
+
+	ErrUsersNotFound:                        {kind: KindNotFound, meaning: "no active account that the caller can see has this address"},
+	ErrThreadNotFound:                       {kind: KindNotFound, meaning: "the thread does not exist"},
+	ErrNoText:                               {kind: KindInvalidRequest, meaning: "the message has no content"},
+	ErrMsgTooLong:                           {kind: KindInvalidRequest, meaning: "the text is too long"},
+	ErrMsgTooLarge:                          {kind: KindInvalidRequest, meaning: "the message is too large"},
+	ErrMsgBlocksTooLong:                     {kind: KindInvalidRequest, meaning: "the blocks are too long"},
+	ErrMarkdownTextConflict:                 {kind: KindInvalidRequest, meaning: "markdown_text excludes text and blocks"},
+	ErrInvalidBlocks:                        {kind: KindInvalidRequest, meaning: "the blocks are invalid; the messages say where"},
+	ErrInvalidBlocksFormat:                  {kind: KindInvalidRequest, meaning: "blocks is not a JSON array of blocks"},
+	ErrInvalidAttachments:                   {kind: KindInvalidRequest, meaning: "attachments is not a JSON array of attachments"},
+	ErrTooManyAttachments:                   {kind: KindInvalidRequest, meaning: "a message can have at most 100 attachments"},
+	ErrAttachmentPayloadLimitExceeded:       {kind: KindInvalidRequest, meaning: "the attachments are too large"},
+	ErrTooManyContactCards:                  {kind: KindInvalidRequest, meaning: "a message can have at most 10 contact cards"},
+	ErrMissingFileData:                      {kind: KindInvalidRequest, meaning: "the data of a shared file is incomplete"},
+	ErrInvalidMetadataFormat:                {kind: KindInvalidRequest, meaning: "the metadata is not valid JSON"},
+	ErrInvalidMetadataSchema:                {kind: KindInvalidRequest, meaning: "the metadata is not an object with event_type and event_payload"},
+	ErrMetadataTooLarge:                     {kind: KindInvalidRequest, meaning: "the metadata is too large"},
+	ErrMetadataMustBeSentFromApp:            {kind: KindUnsupported, meaning: "only the token of an app can send metadata"},
+	ErrAsUserNotSupported:                   {kind: KindUnsupported, meaning: "only classic apps can use as_user"},
+	ErrTeamNotFound:                         {kind: KindInvalidRequest, meaning: "an organization's token needs the ID of a channel, not its name"},
+	ErrCannotReplyToMessage:                 {kind: KindInvalidRequest, meaning: "this type of message cannot have replies"},
+	ErrRestrictedAction:                     {kind: KindPermissionDenied, meaning: "the workspace does not allow the caller to post"},
+	ErrRestrictedActionReadOnlyChannel:      {kind: KindUnreachable, meaning: "the caller cannot post in this read-only conversation"},
+	ErrRestrictedActionThreadOnlyChannel:    {kind: KindUnreachable, meaning: "the caller can only reply in threads of this conversation"},
+	ErrRestrictedActionNonThreadableChannel: {kind: KindUnreachable, meaning: "this conversation has no threads"},
+	ErrRestrictedActionThreadLocked:         {kind: KindUnreachable, meaning: "the thread is locked"},
+	ErrChannelIsLimitedAccess:               {kind: KindPermissionDenied, meaning: "the caller has only limited access to the conversation"},
+	ErrAppAccessRestricted:                  {kind: KindPermissionDenied, meaning: "the user may not use this app"},
+	ErrSendOnBehalfNotAllowed:               {kind: KindPermissionDenied, meaning: "the app may not post on behalf of this user"},
+	ErrSlackConnectCanvasSharingBlocked:     {kind: KindPermissionDenied, meaning: "an administrator does not allow links to canvases in Slack Connect"},
+	ErrSlackConnectFileLinkSharingBlocked:   {kind: KindPermissionDenied, meaning: "an administrator does not allow links to files in Slack Connect"},
+	ErrSlackConnectListsSharingBlocked:      {kind: KindPermissionDenied, meaning: "an administrator does not allow links to lists in Slack Connect"},
+	ErrMessageLimitExceeded:                 {kind: KindRateLimited, meaning: "the workspace has used up its messages"},
+	ErrDraftNotFound:                        {kind: KindInvalidRequest, meaning: "the draft does not exist"},
+	ErrDraftAlreadySent:                     {kind: KindInvalidRequest, meaning: "the draft was already sent"},
+	ErrDraftAlreadyDeleted:                  {kind: KindInvalidRequest, meaning: "the draft was deleted"},
+	ErrDraftHasConflict:                     {kind: KindInvalidRequest, meaning: "the draft has changed"},
+	ErrDuplicateMessageNotFound:             {kind: KindUnavailable, meaning: "the server took the message for a duplicate, but did not find the original", effect: engine.EffectUnknown},
+	ErrDuplicateChannelNotFound:             {kind: KindUnavailable, meaning: "the server took the message for a duplicate, but did not find its conversation", effect: engine.EffectUnknown},
+	ErrListRecordCommentFetchFailed:         {kind: KindUnavailable, meaning: "the server could not read the comments of a list", effect: engine.EffectUnknown},
+	ErrInvalidTSOldest:                      {kind: KindInvalidRequest, meaning: "oldest is not a timestamp"},
+	ErrInvalidTSLatest:                      {kind: KindInvalidRequest, meaning: "latest is not a timestamp"},
+	ErrInvalidMetadataFilterKeys:            {kind: KindInvalidRequest, meaning: "the list of metadata keys is invalid"},
 
 	// The codes of Rocket.Chat. Their constants are in package rocketchat.
 	"error-unauthorized":                     {kind: KindUnauthenticated, meaning: "the server does not accept the user ID and token, or the password"},

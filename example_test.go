@@ -332,3 +332,113 @@ func ExampleTimestamp_Time() {
 	// 2015-09-17 21:33:47.000002 +0000 UTC
 	// true
 }
+
+func ExampleChatService_PostMessage() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	// The message is posted, but the connection breaks before the response arrives.
+	slack.Fail("chat.postMessage", 1, chatdmtest.Fault{Apply: true, Cut: chatdmtest.BeforeHeader})
+	res, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{
+		Channel: dm.Channel.ID, Text: "The build is done.", Key: "build-1284",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.Message.Text, "found by", res.Meta.Method)
+
+	// After a restart, Since makes PostMessage look for the message first.
+	res, err = client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{
+		Channel: dm.Channel.ID, Text: "The build is done.", Key: "build-1284", Since: time.Now().Add(-time.Hour),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("already posted:", res.AlreadyPosted)
+	fmt.Println(len(slack.Messages(dm.Channel.ID)), "message in the conversation")
+	// Output:
+	// The build is done. found by conversations.history
+	// already posted: true
+	// 1 message in the conversation
+}
+
+func ExampleConversationsService_History() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, text := range []string{"one", "two", "three"} {
+		if _, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: dm.Channel.ID, Text: text}); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	params := chatdm.ConversationsHistoryParams{Channel: dm.Channel.ID, Oldest: chatdm.NewTimestamp(time.Now().Add(-time.Hour)), Limit: 2}
+	for m, err := range client.Conversations.History(ctx, params) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(m.Text)
+	}
+	// Output:
+	// three
+	// two
+	// one
+}
+
+func ExampleUsersService_LookupByEmail() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+	res, err := client.Users.LookupByEmail(ctx, "alice@example.com")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.User.ID, res.User.Name)
+
+	_, err = client.Users.LookupByEmail(ctx, "nobody@example.com")
+	fmt.Println(errors.Is(err, chatdm.KindNotFound))
+	// Output:
+	// U0ALICE01 alice
+	// true
+}
+
+func ExampleUsersService_Info() {
+	slack, client := newExample()
+	defer slack.Close()
+	res, err := client.Users.Info(context.Background(), chatdmtest.DisabledUser)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.User.Name, "deactivated:", res.User.Deleted)
+	// Output:
+	// disabled deactivated: true
+}
+
+func ExampleAuthService_Test() {
+	slack, client := newExample()
+	defer slack.Close()
+	res, err := client.Auth.Test(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.User, res.UserID, "is a bot:", res.BotID != "")
+	// Output:
+	// chatdmtest UBOT is a bot: true
+}

@@ -1,6 +1,7 @@
 package chatdm_test
 
 import (
+	"encoding/json"
 	"iter"
 	"net/url"
 	"strings"
@@ -18,6 +19,7 @@ import (
 func TestBadInput(t *testing.T) {
 	s := newScript(ok)
 	client, ctx := newClient(t, s), t.Context()
+	post := func(params chatdm.ChatPostMessageParams) (any, error) { return client.Chat.PostMessage(ctx, params) }
 	nine := strings.Split("U1 U2 U3 U4 U5 U6 U7 U8 U9", " ")
 	for _, tt := range []struct {
 		name, field string
@@ -47,6 +49,28 @@ func TestBadInput(t *testing.T) {
 		{"empty type", "types[0]", listError(client.Conversations.List(ctx, chatdm.ConversationsListParams{Types: []string{""}}))},
 		{"types in one", "types[0]", listError(client.Conversations.List(ctx, chatdm.ConversationsListParams{Types: []string{"im,mpim"}}))},
 		{"team", "team_id", listError(client.Conversations.List(ctx, chatdm.ConversationsListParams{TeamID: "T 1"}))},
+		{"no channel", "channel", failed(post(chatdm.ChatPostMessageParams{Text: "hi"}))},
+		{"no content", "text", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Blocks: json.RawMessage("null")}))},
+		{"blocks are text", "blocks", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Blocks: "[]"}))},
+		{"blocks are an object", "blocks", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Blocks: struct{}{}}))},
+		{"blocks are no JSON", "blocks", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Blocks: func() {}}))},
+		{"attachments", "attachments", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Attachments: 7}))},
+		{"thread", "thread_ts", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi", ThreadTS: "now"}))},
+		{"broadcast", "reply_broadcast", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi", ReplyBroadcast: true}))},
+		{"no event type", "metadata", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi", Metadata: &chatdm.MessageMetadata{}}))},
+		{"dot in an event type", "metadata", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi", Metadata: &chatdm.MessageMetadata{EventType: "a.b"}}))},
+		{"metadata with a key", "metadata", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi", Key: "k", Metadata: &chatdm.MessageMetadata{EventType: "a"}}))},
+		{"long key", "key", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi", Key: strings.Repeat("k", 129)}))},
+		{"long text with a key", "text", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Text: strings.Repeat("😀", 2000) + "x", Key: "k"}))},
+		{"user with a key", "channel", failed(post(chatdm.ChatPostMessageParams{Channel: "U1", Text: "hi", Key: "k"}))},
+		{"user with a key", "channel", failed(post(chatdm.ChatPostMessageParams{Channel: "W1", Text: "hi", Key: "k"}))},
+		{"since without a key", "since", failed(post(chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi", Since: time.Now()}))},
+		{"no channel", "channel", listError(client.Conversations.History(ctx, chatdm.ConversationsHistoryParams{}))},
+		{"oldest", "oldest", listError(client.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1", Oldest: "1503435956.0002471"}))},
+		{"latest", "latest", listError(client.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1", Latest: "2026-01-01"}))},
+		{"limit above", "limit", listError(client.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1", Limit: 1000}))},
+		{"no email", "email", failed(client.Users.LookupByEmail(ctx, ""))},
+		{"no user", "user", failed(client.Users.Info(ctx, ""))},
 		{"no method", "method", failed(client.Call(ctx, "", nil, nil))},
 		{"leaves the root", "method", failed(client.Call(ctx, "../oauth", nil, nil))},
 		{"leaves the root, escaped", "method", failed(client.Call(ctx, "%2e%2e", nil, nil))},
@@ -77,14 +101,26 @@ func TestBadInput(t *testing.T) {
 	if err := listError(client.Conversations.List(ctx, chatdm.ConversationsListParams{Limit: 999})); err != nil {
 		t.Errorf("got %v with limit 999, want a success", err)
 	}
+	posting := newClient(t, newScript(postOK))
+	for _, params := range []chatdm.ChatPostMessageParams{
+		{Channel: "U1", Blocks: []int{}}, {Channel: "D1", Text: strings.Repeat("é", 4000), Key: strings.Repeat("k", 128)},
+		{Channel: "D1", Text: strings.Repeat("x", 4001)}, {Channel: "D1", Attachments: json.RawMessage("[]")},
+	} {
+		if _, err := posting.Chat.PostMessage(ctx, params); err != nil {
+			t.Errorf("got %v, want a success of %.100v", err, params)
+		}
+	}
+	if err := listError(client.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1", Oldest: "0", Latest: "1.5", Limit: 999})); err != nil {
+		t.Errorf("got %v with odd bounds, want a success", err)
+	}
 }
 
 // failed returns the error of a call.
 func failed(_ any, err error) error { return err }
 
 // listError returns the first error of a list.
-func listError(channels iter.Seq2[chatdm.Channel, error]) error {
-	for _, err := range channels {
+func listError[T any](list iter.Seq2[T, error]) error {
+	for _, err := range list {
 		if err != nil {
 			return err
 		}

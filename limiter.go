@@ -63,16 +63,24 @@ type Tier struct {
 	Burst int
 }
 
-// SlackTiers returns a new map from [Limiter] keys to Slack's published limits.
+// SlackTiers returns a new map from [Limiter] keys to Slack's published limits. Slack also
+// limits chat.postMessage to about one call per second and conversation, which a [Tier] of
+// the method does not enforce.
 //
 // Documented at https://docs.slack.dev/apis/web-api/rate-limits.
 func SlackTiers() map[string]Tier {
 	return map[string]Tier{
-		"slack.im.open":             {PerMinute: 100},
-		"slack.im.close":            {PerMinute: 20},
-		"slack.conversations.open":  {PerMinute: 50},
-		"slack.conversations.close": {PerMinute: 20},
-		"slack.conversations.list":  {PerMinute: 20},
+		"slack.im.open":               {PerMinute: 100},
+		"slack.im.close":              {PerMinute: 20},
+		"slack.conversations.open":    {PerMinute: 50},
+		"slack.conversations.close":   {PerMinute: 20},
+		"slack.conversations.list":    {PerMinute: 20},
+		"slack.conversations.history": {PerMinute: 50},
+		"slack.conversations.replies": {PerMinute: 50},
+		"slack.chat.postMessage":      {PerMinute: 300}, // "several hundred" in a workspace
+		"slack.users.lookupByEmail":   {PerMinute: 50},
+		"slack.users.info":            {PerMinute: 100},
+		"slack.auth.test":             {PerMinute: 300}, // "hundreds"
 	}
 }
 

@@ -137,7 +137,7 @@ func TestUnlimitedKeys(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		l := chatdm.NewTierLimiter(chatdm.WithTier("slack.im.open", chatdm.Tier{}), chatdm.WithTier("slack.x", chatdm.Tier{PerMinute: -1}))
-		for _, key := range []string{"slack.im.open", "slack.chat.postMessage", "rocketchat.im.delete", "slack.x"} {
+		for _, key := range []string{"slack.im.open", "slack.chat.update", "rocketchat.im.delete", "slack.x"} {
 			l.Limited(t.Context(), key, time.Hour) // no-op
 			if at := waits(t, l, key, 1000); at[999] != 0 {
 				t.Errorf("%s: got a wait of %v, want none", key, at[999])

@@ -49,6 +49,36 @@ func TestListPages(t *testing.T) {
 	}
 }
 
+func TestHistoryPages(t *testing.T) {
+	s := newScript(goldenResponse(t, "conversations.history", "first_page"), goldenResponse(t, "conversations.history", "last_page"))
+	history := newClient(t, s).Conversations.History(t.Context(), chatdm.ConversationsHistoryParams{
+		Channel: "D024BFF1M", Oldest: "1512085861.000543", Latest: "1512104435.000000", Inclusive: true, IncludeMetadata: true, Limit: 2,
+	})
+	var messages []chatdm.Message
+	for m, err := range history {
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages = append(messages, m)
+	}
+	want := []chatdm.Message{
+		{Type: "message", User: "U123ABC456", Text: "I find you punny", TS: "1512085950.000216"},
+		{Type: "message", User: "U222BBB222", Text: "What?", TS: "1512085940.000100", ThreadTS: "1512085940.000100",
+			Metadata: &chatdm.MessageMetadata{EventType: "task_created", EventPayload: map[string]any{"id": "TK-1"}}},
+		{Type: "message", User: "U123ABC456", Text: "What, you want to smell my shoes better?", TS: "1512104434.000490"},
+	}
+	if diff := cmp.Diff(want, messages); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+	requests := []string{
+		golden(t, "conversations.history", "first_page.request.http"),
+		golden(t, "conversations.history", "last_page.request.http"),
+	}
+	if diff := cmp.Diff(requests, s.Requests); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
 // page returns a page of two channels, and two elements that are none.
 func page(cursor string) wiretest.Responder {
 	return answer(200, `{"ok":true,"channels":[{"id":"D1"},null,{"id":7},{"id":"D2"}],"response_metadata":{"next_cursor":"`+cursor+`"}}`)

@@ -2,6 +2,7 @@ package chatdm_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -65,10 +66,22 @@ var methods = map[string]func(context.Context, *chatdm.Client) (any, error){
 		return c.Conversations.Close(ctx, "D069C7QFK")
 	},
 	"conversations.list": func(ctx context.Context, c *chatdm.Client) (any, error) {
-		for _, err := range c.Conversations.List(ctx, chatdm.ConversationsListParams{}) {
-			return nil, err
-		}
-		return nil, nil
+		return nil, listError(c.Conversations.List(ctx, chatdm.ConversationsListParams{}))
+	},
+	"conversations.history": func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return nil, listError(c.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D024BFF1M"}))
+	},
+	"chat.postMessage": func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: "C123456", Text: "Here's a message for you"})
+	},
+	"users.lookupByEmail": func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Users.LookupByEmail(ctx, "spengler@ghostbusters.example.com")
+	},
+	"users.info": func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Users.Info(ctx, "U0DISABLED")
+	},
+	"auth.test": func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Auth.Test(ctx)
 	},
 }
 
@@ -82,6 +95,22 @@ func TestWire(t *testing.T) {
 	flagged := meta("conversations.open", "flags_as_warnings")
 	flagged.Warnings = []chatdm.Warning{"no_op", "already_open", chatdm.WarningSuperfluousCharset}
 	flagged.Messages = []string{"[WARN] A Content-Type HTTP header was presented with a charset."}
+
+	post := func(params chatdm.ChatPostMessageParams) func(context.Context, *chatdm.Client) (any, error) {
+		return func(ctx context.Context, c *chatdm.Client) (any, error) { return c.Chat.PostMessage(ctx, params) }
+	}
+	message := chatdm.Message{Type: "message", Subtype: "bot_message", User: "U19LU7CSY", BotID: "B19LU7CSY", Text: "Here's a message for you", TS: "1503435956.000247"}
+	keyed := message
+	keyed.Text, keyed.Metadata = "Build 1284 &lt;3", &chatdm.MessageMetadata{
+		EventType: "chatdm_message_key", EventPayload: map[string]any{"key": "d37d7267b371dca9ef03e176da8c3219"},
+	}
+	reply := message
+	reply.TS, reply.ThreadTS, reply.Blocks = "1503435957.000300", "1503435956.000247", json.RawMessage("[\n      {\n        \"type\": \"divider\"\n      }\n    ]")
+	reply.Metadata = &chatdm.MessageMetadata{EventType: "task_created", EventPayload: map[string]any{"id": "TK-1"}}
+	reply.Edited = &chatdm.MessageEdit{User: "U19LU7CSY", TS: "1503435958.000000"}
+	notStored := meta("chat.postMessage", "key_not_stored")
+	notStored.Warnings = []chatdm.Warning{"metadata_missing_required_property", chatdm.WarningKeyNotStored}
+	notStored.Messages = []string{"[WARN] missing required property: title"}
 
 	open := func(params chatdm.ConversationsOpenParams) func(context.Context, *chatdm.Client) (any, error) {
 		return func(ctx context.Context, c *chatdm.Client) (any, error) { return c.Conversations.Open(ctx, params) }
@@ -126,6 +155,30 @@ func TestWire(t *testing.T) {
 		{"conversations.close", "plain", methods["conversations.close"], &chatdm.CloseResult{}},
 		{"conversations.close", "no_op", methods["conversations.close"], &chatdm.CloseResult{NoOp: true, AlreadyClosed: true}},
 
+		{"chat.postMessage", "plain", methods["chat.postMessage"],
+			&chatdm.ChatPostMessageResult{Channel: "C123456", TS: "1503435956.000247", Message: message}},
+		{"chat.postMessage", "key", post(chatdm.ChatPostMessageParams{Channel: "D024BFF1M", Text: "Build 1284 &lt;3", Key: "build-1284"}),
+			&chatdm.ChatPostMessageResult{Channel: "D024BFF1M", TS: "1503435956.000247", Message: keyed}},
+		{"chat.postMessage", "key_not_stored", post(chatdm.ChatPostMessageParams{Channel: "D024BFF1M", Text: "Here's a message for you", Key: "build-1284"}),
+			&chatdm.ChatPostMessageResult{Channel: "D024BFF1M", TS: "1503435956.000247", Message: message, Meta: notStored}},
+		{"chat.postMessage", "everything", post(chatdm.ChatPostMessageParams{
+			Channel: "D024BFF1M", Text: "a", Blocks: []any{map[string]string{"type": "divider"}}, Attachments: json.RawMessage(`[{"text":"b"}]`),
+			ThreadTS: "1503435956.000247", ReplyBroadcast: true, UnfurlLinks: new(false), UnfurlMedia: new(true),
+			Metadata: &chatdm.MessageMetadata{EventType: "task_created", EventPayload: map[string]string{"id": "TK-1"}},
+		}), &chatdm.ChatPostMessageResult{Channel: "D024BFF1M", TS: "1503435957.000300", Message: reply}},
+		{"users.lookupByEmail", "plain", methods["users.lookupByEmail"], &chatdm.UserResult{User: chatdm.User{
+			ID: "W012A3CDE", TeamID: "T012AB3C4", Name: "spengler", RealName: "Egon Spengler", DisplayName: "spengler",
+			Email: "spengler@ghostbusters.example.com", TZ: "America/Los_Angeles",
+		}}},
+		{"users.info", "flags", methods["users.info"], &chatdm.UserResult{User: chatdm.User{
+			ID: "U0DISABLED", TeamID: "T012AB3C4", Name: "gone", RealName: "Gone Guest",
+			Deleted: true, IsBot: true, IsRestricted: true, IsUltraRestricted: true, IsStranger: true,
+		}}},
+		{"auth.test", "bot", methods["auth.test"], &chatdm.AuthTestResult{
+			URL: "https://subarachnoid.slack.com/", Team: "Subarachnoid Workspace", TeamID: "T0G9PQBBK", User: "bot", UserID: "W23456789",
+			BotID: "BZYBOTHED", EnterpriseID: "E0123", IsEnterpriseInstall: true, AppID: "A0123",
+		}},
+
 		{"conversations.open", "missing_scope", methods["conversations.open"], &chatdm.Error{
 			Code: chatdm.ErrMissingScope, Kind: chatdm.KindPermissionDenied, StatusCode: 200,
 			Needed:   []string{"channels:write", "groups:write", "mpim:write", "im:write"},
@@ -163,6 +216,14 @@ func TestWire(t *testing.T) {
 				}
 			case *chatdm.CloseResult:
 				want.Meta = meta(tt.method, tt.name)
+			case *chatdm.ChatPostMessageResult:
+				if want.Meta.Method == "" {
+					want.Meta = meta(tt.method, tt.name)
+				}
+			case *chatdm.UserResult:
+				want.Meta = meta(tt.method, tt.name)
+			case *chatdm.AuthTestResult:
+				want.Meta = meta(tt.method, tt.name)
 			case *chatdm.Error:
 				want.Service, want.Method, want.RequestID, want.Attempts = "slack", tt.method, tt.method+"."+tt.name, 1
 				if diff := cmp.Diff(tt.want, err); diff != "" {
@@ -183,7 +244,7 @@ func TestWire(t *testing.T) {
 	for _, file := range files {
 		dir, name := filepath.Split(strings.TrimSuffix(file, ".request.http"))
 		method := filepath.Base(dir)
-		if !covered[method+"/"+name] && method != "conversations.list" && name != "ratelimited" {
+		if !covered[method+"/"+name] && method != "conversations.list" && method != "conversations.history" && name != "ratelimited" {
 			t.Errorf("got no test of %s, want one", file)
 		}
 	}

@@ -35,6 +35,7 @@ var operations = []struct {
 		return func(ctx context.Context) error { return client.open(ctx, false) }
 	}},
 	{opClose, func(c contender) func(context.Context) error { return c.slack(base, memory{}).close }},
+	{opPost, func(c contender) func(context.Context) error { return c.slack(base, memory{}).post }},
 	{opRefused, func(c contender) func(context.Context) error { return c.slack(base, memory{}).refused }},
 	{opList, func(c contender) func(context.Context) error { return c.slack(base, memory{}).list }},
 	{opDelete, func(c contender) func(context.Context) error {

@@ -33,6 +33,7 @@ const (
 type slackClient interface {
 	open(ctx context.Context, full bool) error
 	close(ctx context.Context) error
+	post(ctx context.Context) error
 	refused(ctx context.Context) error
 	list(ctx context.Context) error
 }
@@ -196,6 +197,13 @@ type opened struct {
 	Channel chatdm.Channel `json:"channel"`
 }
 
+type posted struct {
+	status
+	Channel string           `json:"channel"`
+	TS      chatdm.Timestamp `json:"ts"`
+	Message chatdm.Message   `json:"message"`
+}
+
 type page struct {
 	status
 	Channels []chatdm.Channel `json:"channels"`
@@ -271,6 +279,12 @@ func (post poster) close(ctx context.Context) error {
 	return check(err, res.AlreadyClosed)
 }
 
+func (post poster) post(ctx context.Context) error {
+	res := new(posted)
+	err := post(ctx, "chat.postMessage", url.Values{"channel": {channel}, "text": {messageText}}.Encode(), res)
+	return check(err, res.TS != "" && res.Channel == channel && res.Message.Text == messageText)
+}
+
 func (post poster) refused(ctx context.Context) error {
 	_, err := post.openFor(ctx, disabledUser, false)
 	e, ok := errors.AsType[*apiError](err)
@@ -316,6 +330,11 @@ func (s *slackGo) open(ctx context.Context, full bool) error {
 func (s *slackGo) close(ctx context.Context) error {
 	_, already, err := s.client.CloseConversationContext(ctx, channel)
 	return check(err, already)
+}
+
+func (s *slackGo) post(ctx context.Context) error {
+	in, ts, err := s.client.PostMessageContext(ctx, channel, slack.MsgOptionText(messageText, false))
+	return check(err, ts != "" && in == channel)
 }
 
 func (s *slackGo) refused(ctx context.Context) error {
@@ -368,6 +387,11 @@ func (c *chatdmClient) open(ctx context.Context, full bool) error {
 func (c *chatdmClient) close(ctx context.Context) error {
 	res, err := c.client.Conversations.Close(ctx, channel)
 	return check(err, err == nil && res.AlreadyClosed)
+}
+
+func (c *chatdmClient) post(ctx context.Context) error {
+	res, err := c.client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: channel, Text: messageText})
+	return check(err, err == nil && res.TS != "" && res.Channel == channel && res.Message.Text == messageText)
 }
 
 func (c *chatdmClient) refused(ctx context.Context) error {

@@ -32,6 +32,7 @@ const (
 	opOpenShort   = "open"
 	opClose       = "close"
 	opRefused     = "error"
+	opPost        = "post"
 	opList        = "list"
 	opDelete      = "rocketchat"
 	opNew         = "new"
@@ -60,7 +61,7 @@ var (
 	onSocket = []string{nameFloor, nameFloorTimeout, nameRetryable, nameRetryablePool, nameSlackGo, nameSlackGoPool, nameChatdm}
 
 	titles = map[string]string{
-		opOpenFull: "open, with return_im", opOpenShort: "open, without return_im", opClose: "close", opRefused: "error response", opList: "list 1,000 channels",
+		opOpenFull: "open, with return_im", opOpenShort: "open, without return_im", opClose: "close", opPost: "post a message", opRefused: "error response", opList: "list 1,000 channels",
 		opDelete: "Rocket.Chat im.delete", opNew: "create a client", opHuge: "response of 64 MiB",
 		opHeader: "held while waiting, header", opBody: "held while waiting, body",
 	}
@@ -141,6 +142,7 @@ func (r *results) Goals() string {
 		{opClose, nameSlackGo, 1, 0.85, 1},
 		{opRefused, nameSlackGo, 1, 1, 1},
 		{opNew, nameSlackGo, 1, 1, 1},
+		{opPost, nameSlackGo, 1, 1, 1},
 		{opList, nameSlackGo, 1, 1, 1},
 		{opOpenFull, nameFloor, 1.2, 1, 0},
 		{opClose, nameFloor, 1.2, 1, 0},
@@ -192,7 +194,7 @@ type Operation struct{ Title, Table string }
 // Operations returns the tables of the operations in memory.
 func (r *results) Operations() []Operation {
 	var all []Operation
-	for _, op := range []string{opOpenFull, opOpenShort, opClose, opRefused, opList, opDelete, opNew, opHuge} {
+	for _, op := range []string{opOpenFull, opOpenShort, opClose, opPost, opRefused, opList, opDelete, opNew, opHuge} {
 		rows := [][]string{{"", "ns", "÷ hand-written", "÷ slack-go", "B", "÷ hand-written", "÷ slack-go", "allocs"}}
 		for _, name := range inMemory {
 			if len(r.samples[sample{op, name, unitTime}]) == 0 {
@@ -277,6 +279,7 @@ type bar struct {
 func (r *results) plot(prefix string) error {
 	calls := func(unit string, scale float64) []bar {
 		return []bar{{"open, return_im", opOpenFull, unit, scale}, {"open without it", opOpenShort, unit, scale}, {"close", opClose, unit, scale},
+			{"post", opPost, unit, scale},
 			{"error response", opRefused, unit, scale}, {"list, per channel", opList, unit, scale / 1000},
 			{"Rocket.Chat delete", opDelete, unit, scale}, {"create a client", opNew, unit, scale}}
 	}

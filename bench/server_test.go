@@ -18,6 +18,7 @@ const (
 	disabledUser = "U0DISABLED"
 	channel      = "D069C7QFK"
 	room         = "hdy9972092873h8s7s0"
+	messageText  = "Build 1284 is done: https://ci.example.com/1284"
 
 	// A list of 1,000 channels has pages of 200, as Slack recommends.
 	listed   = 1000
@@ -48,6 +49,7 @@ var (
 	openShort = document{slackHeader, `{"ok":true,"channel":{"id":"D069C7QFK"}}`}
 	openFull  = document{slackHeader, `{"ok":true,"no_op":true,"already_open":true,"channel":{"id":"D069C7QFK","created":1460147748,"is_im":true,"is_org_shared":false,"user":"U069C7QF3","last_read":"0000000000.000000","latest":null,"unread_count":0,"unread_count_display":0,"is_open":true,"priority":0}}`}
 	closed    = document{slackHeader, `{"ok":true,"no_op":true,"already_closed":true}`}
+	sent      = document{slackHeader, `{"ok":true,"channel":"D069C7QFK","ts":"1503435956.000247","message":{"type":"message","subtype":"bot_message","text":"` + messageText + `","ts":"1503435956.000247","username":"ecto1","user":"U19LU7CSY","bot_id":"B19LU7CSY","app_id":"A19LU7CSY","team":"T1H9RESGL"}}`}
 	disabled  = document{slackHeader, `{"ok":false,"error":"user_disabled"}`}
 	deleted   = document{rocketHeader, `{"success":true}`}
 	pages     = makePages()
@@ -83,6 +85,8 @@ func respond(path string, form []byte) *document {
 			return &pages[0]
 		}
 		return &pages[cursor[0]-'0']
+	case strings.HasSuffix(path, "/chat.postMessage"):
+		return &sent
 	case strings.HasSuffix(path, "/im.delete"):
 		return &deleted
 	case bytes.Contains(form, []byte(disabledUser)):

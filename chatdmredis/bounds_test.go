@@ -52,9 +52,15 @@ func TestLimitedPausesForAtMostAnHour(t *testing.T) {
 
 func TestLimitedIgnoresNonPositiveRetryAfter(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(t, sharedServer(t).client(t), t.Name(), time.Minute)
+	client := sharedServer(t).client(t)
+	var scripts scriptCounter
+	client.AddHook(&scripts)
+	l := newLimiter(t, client, t.Name(), time.Minute)
 	for _, retryAfter := range []time.Duration{0, -1, math.MinInt64} {
 		l.Limited(t.Context(), closeKey, retryAfter)
+	}
+	if got := scripts.n.Load(); got != 0 {
+		t.Errorf("scripts: got %d, want 0", got)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -146,14 +152,15 @@ func TestScriptRejectsImpossibleArguments(t *testing.T) {
 }
 
 func TestParseResultRejectsImpossibleValues(t *testing.T) {
-	valid := []any{int64(1), int64(0), int64(0), int64(0), "x"}
-	if r, err := parseResult(valid); err != nil || !r.reserved || r.generation != "x" {
-		t.Fatalf("got %+v, %v, want a reserved slot", r, err)
+	const year = int64(365 * 24 * time.Hour / time.Microsecond)
+	valid := []any{int64(1), int64(0), int64(0), year, "x"}
+	if r, err := parseResult(valid); err != nil || !r.reserved || r.pause != 365*24*time.Hour || r.generation != "x" {
+		t.Fatalf("got %+v, %v, want a reserved slot and a pause of a year", r, err)
 	}
 	bad := [][]any{nil, {}, valid[:4], append(valid[:5:5], int64(0)), {1, 2, 3, 4, "x"}}
 	for i := range valid {
 		for _, value := range []any{
-			nil, int64(-1), int64(math.MinInt64), int64(math.MaxInt64), maxWait.Microseconds() + 1,
+			nil, int64(-1), int64(math.MinInt64), int64(math.MaxInt64), year + 1,
 			1, 0.5, math.NaN(), math.Inf(1), "", true, []any{int64(1)}, errors.New("x"),
 		} {
 			values := append([]any(nil), valid...)

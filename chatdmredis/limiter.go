@@ -279,13 +279,11 @@ func (l *Limiter) initFallback() {
 	}
 	var opts []chatdm.TierOption
 	for key, tier := range l.tiers {
-		if tier.PerMinute > 0 {
-			// At least 1, because 0 would disable the limit. The small term compensates for
-			// floating-point errors before rounding down.
-			n := float64(tier.PerMinute) * l.fallbackShare * float64(time.Minute) / float64(l.timing.minute)
-			tier = chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}
-		}
-		opts = append(opts, chatdm.WithTier(key, tier))
+		// At least 1, because 0 would disable the limit. The small term compensates for
+		// floating-point errors before rounding down. Keys without a limit have no queue,
+		// so they do not use the local limiter.
+		n := float64(tier.PerMinute) * l.fallbackShare * float64(time.Minute) / float64(l.timing.minute)
+		opts = append(opts, chatdm.WithTier(key, chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}))
 	}
 	l.local = chatdm.NewTierLimiter(opts...)
 }

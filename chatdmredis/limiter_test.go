@@ -64,7 +64,7 @@ func TestNewLimiterValidatesArguments(t *testing.T) {
 func TestKeysWithoutTierDoNotUseRedis(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
-	l, err := NewLimiter(client, "T1", WithTier(closeKey, chatdm.Tier{}), WithTier("slack.x", chatdm.Tier{}))
+	l, err := NewLimiter(client, "T1", WithTier(closeKey, chatdm.Tier{}), WithTier("slack.x", chatdm.Tier{}), WithLocalFallback(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +105,27 @@ func TestDefaultTiers(t *testing.T) {
 			t.Errorf("%s: got %+v, want %+v", key, tier, want)
 		}
 	}
+}
+
+func TestDefaultTiming(t *testing.T) {
+	client := newClient("127.0.0.1:1")
+	defer client.Close()
+	check := func(window time.Duration, opts ...Option) {
+		t.Helper()
+		l, err := NewLimiter(client, "T1", opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := timing{
+			minute: time.Minute, window: window, grace: 250 * time.Millisecond,
+			recovery: 5 * time.Minute, checkInterval: 5 * time.Second, retryInterval: 3 * time.Second,
+		}
+		if l.timing != want {
+			t.Errorf("got %+v, want %+v", l.timing, want)
+		}
+	}
+	check(61 * time.Second)
+	check(62500*time.Millisecond, WithTimeout(2*time.Second))
 }
 
 // passCalls calls Wait n times in a row and returns the times when it returned.
@@ -231,16 +252,28 @@ func enqueue(t *testing.T, l *Limiter, n int) (order func() []int) {
 			defer mu.Unlock()
 			passed = append(passed, i)
 		})
-		for waiting := 0; waiting < i+1; time.Sleep(5 * time.Millisecond) {
-			q.mu.Lock()
-			waiting = q.waiting
-			q.mu.Unlock()
-		}
+		await(t, q, func() bool { return q.waiting > i })
 	}
 	return func() []int {
 		wg.Wait()
 		return passed
 	}
+}
+
+// await waits until condition is true, for at most ten seconds. It holds q.mu while it
+// calls condition.
+func await(t *testing.T, q *queue, condition func() bool) {
+	t.Helper()
+	for range 2000 {
+		q.mu.Lock()
+		done := condition()
+		q.mu.Unlock()
+		if done {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("the condition is false after 10 seconds")
 }
 
 func TestWaitServesCallersInOrder(t *testing.T) {
@@ -336,8 +369,8 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 	passCalls(t, l, 4) // the burst
 	checkWaitExceedsDeadline(t, l, time.Second)
 
-	// Behind ten waiting callers, the wait is half a minute. Their own deadlines are
-	// late enough.
+	// Behind ten waiting callers, the wait is 33 seconds: one call every 3 seconds. Their
+	// own deadlines are late enough.
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	var wg sync.WaitGroup
 	for range 10 {
@@ -347,9 +380,11 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(50 * time.Millisecond)
-	checkWaitExceedsDeadline(t, l, 20*time.Second)
-	checkWaitExceedsDeadline(t, l, time.Second)
+	q := l.queue(closeKey)
+	await(t, q, func() bool { return q.waiting == 10 && q.reserved })
+	if e := checkWaitExceedsDeadline(t, l, 20*time.Second); e.RetryAfter <= 30*time.Second || e.RetryAfter > 33*time.Second {
+		t.Errorf("RetryAfter behind 10 callers: got %v, want 30s to 33s", e.RetryAfter)
+	}
 	start := time.Now()
 	cancel()
 	wg.Wait()

@@ -90,10 +90,8 @@ func (q *queue) wait(ctx context.Context) error {
 		}
 		r, err := q.reserve(ctx)
 		switch {
-		case err != nil && errors.Is(ctx.Err(), context.Canceled):
-			return ctx.Err()
 		case err != nil && ctx.Err() != nil:
-			return err // other callers may have later deadlines, so do not fail them
+			return err // the contexts of other callers may not be done, so do not fail them
 		case err != nil && q.limiter.local != nil:
 			q.startFallback(err)
 			continue

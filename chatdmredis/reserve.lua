@@ -80,7 +80,7 @@ if not valid then
 end
 if not generation then generation = new_generation end
 
--- Redis has lost earlier calls. In a time t, the bucket let at most
+-- Redis has lost earlier calls. In time t, the bucket let at most
 -- burst + t / interval calls pass. If the new bucket starts empty and with a delay
 -- of burst intervals, the sum stays within the limit of one window.
 if known_generation ~= '' and known_generation ~= generation then

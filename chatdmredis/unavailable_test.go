@@ -65,6 +65,23 @@ func TestNoRedis(t *testing.T) {
 	}
 }
 
+// If the error of the Redis client matches a context error, the error of Wait does not,
+// because the caller's context is not done.
+func TestRedisClientReturnsContextError(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{context.DeadlineExceeded, context.Canceled} {
+		client := redis.NewClient(&redis.Options{
+			Dialer:     func(context.Context, string, string) (net.Conn, error) { return nil, cause },
+			MaxRetries: -1, DialerRetries: 1,
+		})
+		err := checkUnavailable(t, newLimiter(t, client, t.Name(), time.Second))
+		if want := "chatdmredis: Redis is unavailable: " + cause.Error(); err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
+		}
+		client.Close()
+	}
+}
+
 func TestRedisDoesNotRespond(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -125,26 +142,34 @@ func TestRedisStops(t *testing.T) {
 	}
 }
 
-// If a caller's deadline passes while Redis does not respond, only that caller fails.
-func TestRedisStopsUntilDeadline(t *testing.T) {
+// If a caller gives up while Redis does not respond, only that caller fails.
+func TestRedisStopsUntilCallerGivesUp(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
 	l := newLimiter(t, s.client(t), t.Name(), time.Second)
-	s.signal(t, syscall.SIGSTOP)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		defer cancel()
-		if err := l.Wait(ctx, closeKey); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("got %v, want ErrUnavailable", err)
+	q := l.queue(closeKey)
+	check := func(ctx context.Context, want error) {
+		t.Helper()
+		s.signal(t, syscall.SIGSTOP)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := l.Wait(ctx, closeKey); !errors.Is(err, want) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+			s.signal(t, syscall.SIGCONT)
+		})
+		await(t, q, func() bool { return len(q.head) == 1 })
+		if err := l.Wait(t.Context(), closeKey); err != nil {
+			t.Errorf("the next caller: got %v, want nil", err)
 		}
-		s.signal(t, syscall.SIGCONT)
-	})
-	time.Sleep(50 * time.Millisecond)
-	if err := l.Wait(t.Context(), closeKey); err != nil {
-		t.Errorf("later deadline: got %v, want nil", err)
+		wg.Wait()
 	}
-	wg.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	check(ctx, ErrUnavailable)
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(500*time.Millisecond, cancel)
+	check(ctx, context.Canceled)
 }
 
 func TestReadOnlyReplica(t *testing.T) {
@@ -293,15 +318,24 @@ func TestLocalFallback(t *testing.T) {
 }
 
 // The share is rounded down to whole calls per minute, but is at least one.
-func TestLocalFallbackAllowsAtLeastOneCallPerMinute(t *testing.T) {
+func TestLocalFallbackShare(t *testing.T) {
 	client := newClient("127.0.0.1:1")
 	defer client.Close()
-	for _, share := range []float64{0.01, 0.1} {
-		l, err := NewLimiter(client, "T1", WithLocalFallback(share), WithTimeout(50*time.Millisecond))
+	for _, tt := range []struct {
+		share    float64
+		interval time.Duration
+	}{
+		{0.01, time.Minute}, {0.05, time.Minute / 2},
+		{0.58, time.Minute / 29}, // as a float64, 50 * 0.58 is less than 29
+	} {
+		l, err := NewLimiter(client, "T1", WithTier(closeKey, chatdm.Tier{PerMinute: 50}), WithLocalFallback(tt.share))
 		if err != nil {
 			t.Fatal(err)
 		}
 		passCalls(t, l, 1)
-		checkWaitExceedsDeadline(t, l, 2*time.Second)
+		e := checkWaitExceedsDeadline(t, l, time.Second)
+		if least := tt.interval * 3 / 4; e.RetryAfter < least || e.RetryAfter > tt.interval {
+			t.Errorf("share %v: RetryAfter: got %v, want %v to %v", tt.share, e.RetryAfter, least, tt.interval)
+		}
 	}
 }

@@ -34,7 +34,8 @@
 // Both servers have these methods:
 //
 //   - Fail makes the next requests fail. A [Fault] can set an error code, an HTTP
-//     status, a header, or a body, and it can delay, stall, or cut the response.
+//     status, a header, or a body. It can delay, stall, or cut the response, and it
+//     can make the call take effect after the client has given up.
 //   - Limit sets the rate limit of an API method.
 //   - Requests returns the requests that the server received.
 //   - Messages returns the messages in a conversation.

@@ -176,3 +176,53 @@ func ExampleRocketChat_Messages() {
 	// no response
 	// chatdmtestMember1 Hello.
 }
+
+func ExampleRocketChat_SetMaxMessageSize() {
+	chat := chatdmtest.NewRocketChat()
+	defer chat.Close()
+	chat.SetMaxMessageSize(5)
+	callAsMember(chat, "chat.sendMessage", `{"message":{"rid":"U0ALICE01chatdmtestMember1","msg":"Hello."}}`)
+	// Output:
+	// 400 {"success":false,"error":"Message size exceeds Message_MaxAllowedSize [error-message-size-exceeded]","errorType":"error-message-size-exceeded","details":{"method":"sendMessage"}}
+}
+
+func ExampleRocketChat_PreventMessages() {
+	chat := chatdmtest.NewRocketChat()
+	defer chat.Close()
+	chat.PreventMessages(func(_, _, text string) bool { return strings.Contains(text, "secret") })
+	callAsMember(chat, "im.create", `{"username":"alice"}`)
+	callAsMember(chat, "chat.sendMessage", `{"message":{"rid":"U0ALICE01chatdmtestMember1","msg":"The secret."}}`)
+	fmt.Println(len(chat.Messages("U0ALICE01chatdmtestMember1")), "messages")
+	// Output:
+	// 200 {"room":{"t":"d","rid":"U0ALICE01chatdmtestMember1","usernames":["alice","member"],"_id":"U0ALICE01chatdmtestMember1"},"success":true}
+	// 400 {"success":false,"error":"Cannot read properties of undefined (reading 'starred')"}
+	// 0 messages
+}
+
+func ExampleRocketChat_RewriteMessages() {
+	chat := chatdmtest.NewRocketChat()
+	defer chat.Close()
+	chat.RewriteMessages(func(text string) string { return strings.ReplaceAll(text, "darn", "****") })
+	callAsMember(chat, "im.create", `{"username":"alice"}`)
+	chat.Fail("chat.postMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	callAsMember(chat, "chat.postMessage", `{"roomId":"U0ALICE01chatdmtestMember1","text":"darn it"}`)
+	fmt.Println(chat.Messages("U0ALICE01chatdmtestMember1")[0].Text)
+	// Output:
+	// 200 {"room":{"t":"d","rid":"U0ALICE01chatdmtestMember1","usernames":["alice","member"],"_id":"U0ALICE01chatdmtestMember1"},"success":true}
+	// no response
+	// **** it
+}
+
+func ExampleRocketChat_DeleteMessage() {
+	chat := chatdmtest.NewRocketChat()
+	defer chat.Close()
+	callAsMember(chat, "im.create", `{"username":"alice"}`)
+	chat.Fail("chat.postMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	callAsMember(chat, "chat.postMessage", `{"roomId":"U0ALICE01chatdmtestMember1","text":"Hello."}`)
+	id := chat.Messages("U0ALICE01chatdmtestMember1")[0].ID
+	fmt.Println(chat.DeleteMessage(id), chat.DeleteMessage(id))
+	// Output:
+	// 200 {"room":{"t":"d","rid":"U0ALICE01chatdmtestMember1","usernames":["alice","member"],"_id":"U0ALICE01chatdmtestMember1"},"success":true}
+	// no response
+	// true false
+}

@@ -195,3 +195,21 @@ func ExampleSlack_Messages() {
 	// UBOT Hello.
 	// []
 }
+
+func ExampleSlack_DropMetadata() {
+	slack := chatdmtest.NewSlack()
+	defer slack.Close()
+	slack.DropMetadata("task_created")
+
+	callSlack(slack, chatdmtest.BotToken, "conversations.open", url.Values{"users": {chatdmtest.Alice}})
+	slack.Fail("chat.postMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true}) // print no timestamp
+	callSlack(slack, chatdmtest.BotToken, "chat.postMessage", url.Values{
+		"channel": {"D000000001"}, "text": {"Hello."}, "metadata": {`{"event_type":"task_created","event_payload":{}}`},
+	})
+	m := slack.Messages("D000000001")[0]
+	fmt.Printf("%s %q\n", m.Text, m.Metadata)
+	// Output:
+	// 200 {"ok":true,"channel":{"id":"D000000001"}}
+	// no response
+	// Hello. ""
+}

@@ -29,7 +29,7 @@ const (
 // By default, the server sends the Fault as its response, and does not run the API
 // method. There are two exceptions:
 //
-//   - If Apply is set, the method runs first.
+//   - If Apply is set, the method runs first. If ApplyAfter is set, it runs later.
 //   - If Code, Status, Body, Cut, and Stall are all zero, the method runs and the
 //     server sends its response. For example, Fault{Delay: time.Minute} only makes
 //     the server slow.
@@ -77,6 +77,17 @@ type Fault struct {
 	// and Stall interrupt it. Use Apply to simulate a call that takes effect but
 	// whose response is lost.
 	Apply bool
+
+	// ApplyAfter makes the server run the API method that long after it received the
+	// request. The method runs even if the client has disconnected by then or the
+	// response was cut, unless the server is closed first. ApplyAfter implies Apply.
+	//
+	// If Code, Status, Body, Cut, or Stall is set, the response does not wait for the
+	// method. For example, Fault{ApplyAfter: 10 * time.Second, Cut: BeforeHeader} loses
+	// the response at once, and the call takes effect 10 seconds later. Otherwise, the
+	// server sends the method's own response after the method has run. A Delay starts
+	// when the response is ready.
+	ApplyAfter time.Duration
 }
 
 // replacesResponse reports whether f replaces the status or body of the API
@@ -85,10 +96,15 @@ func (f Fault) replacesResponse() bool {
 	return f.Code != "" || f.Status != 0 || f.Body != ""
 }
 
-// runsMethod reports whether the server runs the API method despite f.
+// interruptsResponse reports whether the server sends only a part of the response.
+func (f Fault) interruptsResponse() bool { return f.Cut != "" || f.Stall != "" }
+
+// runsMethod reports whether the server runs the API method before it responds.
 func (f Fault) runsMethod() bool {
-	interrupts := f.Cut != "" || f.Stall != ""
-	return f.Apply || !f.replacesResponse() && !interrupts
+	if !f.replacesResponse() && !f.interruptsResponse() {
+		return true
+	}
+	return f.Apply && f.ApplyAfter <= 0
 }
 
 // queuedFault is a Fault for the next requests for a method.
@@ -142,10 +158,24 @@ func (s *server) nextFault(method string) Fault {
 }
 
 // respondWithFault returns the response to req after applying f. It applies only
-// the fields that change the content of the response, not Delay, Stall, or Cut.
-func (s *server) respondWithFault(req apiRequest, f Fault) response {
-	var resp response
-	if f.runsMethod() {
+// ApplyAfter and the fields that change the content of the response, not Delay,
+// Stall, or Cut. It returns false if it waits for the method, and the client
+// disconnects or the server is closed before the method has run.
+func (s *server) respondWithFault(req apiRequest, f Fault) (resp response, ok bool) {
+	switch {
+	case f.ApplyAfter > 0:
+		late := s.respondLater(req, f.ApplyAfter)
+		if !f.runsMethod() {
+			break
+		}
+		select {
+		case resp = <-late:
+		case <-req.httpRequest.Context().Done():
+			return response{}, false
+		case <-s.ctx.Done():
+			return response{}, false
+		}
+	case f.runsMethod():
 		resp = s.platform.respond(req)
 	}
 	if f.replacesResponse() || !f.runsMethod() {
@@ -168,7 +198,24 @@ func (s *server) respondWithFault(req apiRequest, f Fault) response {
 		}
 		resp.header[name] = values
 	}
-	return resp
+	return resp, true
+}
+
+// respondLater runs the API method after d, unless the server is closed before that.
+// The method runs even if the handler of the request has returned by then.
+func (s *server) respondLater(req apiRequest, d time.Duration) <-chan response {
+	late := make(chan response, 1)
+	req.httpRequest = req.httpRequest.Clone(s.ctx) // a handler must not use its request after it has returned
+	timer := time.NewTimer(d)
+	s.running.Go(func() {
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			late <- s.platform.respond(req)
+		case <-s.ctx.Done():
+		}
+	})
+	return late
 }
 
 // sleep waits for d. It returns false if the client disconnects or the server is

@@ -1,6 +1,7 @@
 package chatdmtest_test
 
 import (
+	"encoding/base64"
 	"io"
 	"net/http"
 	"testing"
@@ -43,3 +44,5 @@ func checkBody(t *testing.T, name, got, want string) {
 		t.Errorf("%s:\n got %s\nwant %s", name, got, want)
 	}
 }
+
+func base64Text(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }

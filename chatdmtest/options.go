@@ -12,6 +12,7 @@ type config struct {
 	inMemory     bool
 	keptRequests int                  // negative means all
 	imRetired    bool                 // Slack only
+	pageSize     int                  // Slack only; of history and replies; not positive means no limit
 	generation   RocketChatGeneration // Rocket.Chat only; empty means the newest
 }
 
@@ -51,6 +52,19 @@ func KeepRequests(n int) Option {
 // responds to them with method_deprecated, as slack.com has done since 2021-02-24.
 func RetiredIM() Option {
 	return func(c *config) { c.imRetired = true }
+}
+
+// HistoryPageSize starts a [Slack] server on which a page of conversations.history or
+// conversations.replies has at most n messages, regardless of the limit argument. If n
+// is not positive, only the limit argument counts, as by default.
+//
+// Slack limits some apps that are sold outside its Marketplace to 15 messages per page
+// and one request per minute. To imitate this, use HistoryPageSize(15) and
+//
+//	slack.Limit("conversations.history", 1, time.Minute)
+//	slack.Limit("conversations.replies", 1, time.Minute)
+func HistoryPageSize(n int) Option {
+	return func(c *config) { c.pageSize = n }
 }
 
 // Generation sets which versions of Rocket.Chat a [RocketChat] server imitates.

@@ -8,7 +8,13 @@ type rateLimit struct {
 	window    time.Duration
 	used      int       // calls in the current window
 	windowEnd time.Time // of the current window
+
+	byConversation map[string]*rateLimit // counts of a limit whose name ends in perConversation
 }
+
+// perConversation is the end of the name of a limit that applies to each conversation
+// separately.
+const perConversation = "/*"
 
 // rateLimitStatus describes a method's rate limit after a call. The zero value
 // means that the method has no rate limit.
@@ -29,6 +35,11 @@ type rateLimitStatus struct {
 //   - Limit replaces the previous limit of the method and starts a new count.
 //   - If calls or window is not positive, Limit removes the limit.
 //
+// On Slack, Limit("chat.postMessage/*", 1, time.Second) limits each conversation
+// separately. It applies in addition to the limit of "chat.postMessage". A user ID
+// counts as that user's DM. Only calls that name a conversation to which the caller
+// can post count toward it.
+//
 // The 429 response contains the number of seconds until the window ends, rounded
 // up: on Slack in the Retry-After header, on Rocket.Chat in the error text.
 func (s *server) Limit(method string, calls int, window time.Duration) {
@@ -46,11 +57,33 @@ func (s *server) Limit(method string, calls int, window time.Duration) {
 func (s *server) countCall(method string) rateLimitStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	limit := s.rateLimits[method]
+	if limit := s.rateLimits[method]; limit != nil {
+		return limit.count(time.Now())
+	}
+	return rateLimitStatus{}
+}
+
+// countCallIn is countCall for the limit that applies to each conversation separately.
+func (s *server) countCallIn(method, conversation string) rateLimitStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limit := s.rateLimits[method+perConversation]
 	if limit == nil {
 		return rateLimitStatus{}
 	}
-	now := time.Now()
+	if limit.byConversation == nil {
+		limit.byConversation = make(map[string]*rateLimit)
+	}
+	own := limit.byConversation[conversation]
+	if own == nil {
+		own = &rateLimit{calls: limit.calls, window: limit.window}
+		limit.byConversation[conversation] = own
+	}
+	return own.count(time.Now())
+}
+
+// count counts a call, unless the call exceeds the limit.
+func (limit *rateLimit) count(now time.Time) rateLimitStatus {
 	if !now.Before(limit.windowEnd) {
 		limit.used, limit.windowEnd = 0, now.Add(limit.window)
 	}

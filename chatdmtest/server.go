@@ -28,7 +28,7 @@ type server struct {
 	transport  *http.Transport
 	ctx        context.Context // canceled by Close
 	cancel     context.CancelFunc
-	running    sync.WaitGroup // the accept loop, connections, and requests that have been read
+	running    sync.WaitGroup // the accept loop, connections, requests that have been read, and late calls
 
 	mu         sync.Mutex // guards the fields below
 	closed     bool
@@ -64,6 +64,9 @@ type response struct {
 // start starts the server with p's API at apiRoot. It returns the URL of the
 // host, such as "http://127.0.0.1:1234".
 func (s *server) start(p platform, apiRoot string, c config) string {
+	if _, ok := p.(*RocketChat); ok && c.pageSize != 0 {
+		panic("chatdmtest: NewRocketChat does not support the HistoryPageSize option; use NewSlack")
+	}
 	s.platform, s.apiRoot = p, apiRoot
 	s.requests.limit = c.keptRequests
 	s.rateLimits = make(map[string]*rateLimit)
@@ -107,8 +110,9 @@ func (s *server) trackConn(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// Close closes all connections, including those with stalled responses, and
-// waits until the server has stopped. Calling Close again has no effect. If you use
+// Close closes all connections, including those with stalled responses, drops the
+// calls that a [Fault] has put off with ApplyAfter, and waits until the server has
+// stopped. Calling Close again has no effect. If you use
 // the fake server as the handler of another server, it aborts all later requests.
 func (s *server) Close() {
 	s.mu.Lock()
@@ -170,7 +174,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case tooLarge:
 		resp = plainTextResponse(http.StatusRequestEntityTooLarge)
 	default:
-		resp = s.respondWithFault(apiRequest{method: method, httpRequest: r, body: body, readErr: readErr}, fault)
+		var ok bool
+		resp, ok = s.respondWithFault(apiRequest{method: method, httpRequest: r, body: body, readErr: readErr}, fault)
+		if !ok {
+			panic(http.ErrAbortHandler)
+		}
 	}
 
 	if fault.Delay > 0 && !s.sleep(r.Context(), fault.Delay) {
@@ -189,12 +197,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // mustMarshal encodes a response body. Encoding a response type never fails.
+// Like the platforms, it does not escape characters that are special in HTML.
 func mustMarshal(v any) []byte {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
 		panic(fmt.Sprintf("chatdmtest: cannot encode the response: %v", err))
 	}
-	return body
+	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
 }
 
 // plainTextResponse returns the response of a web server to a request that does not

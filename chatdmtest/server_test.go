@@ -440,3 +440,133 @@ func TestSlackConcurrency(t *testing.T) {
 		t.Errorf("got %d DMs, want %d: %s", n, len(people), page)
 	}
 }
+
+// The method runs ApplyAfter after the request, regardless of the client.
+func TestFaultApplyAfter(t *testing.T) {
+	const applyAfter = 10 * time.Second
+	opened := `{"ok":true,"channel":{"id":"D000000001"}}`
+	tests := []struct {
+		name    string
+		fault   chatdmtest.Fault
+		timeout time.Duration // of the client; 0 means none
+		after   time.Duration // when the client has a response or an error
+		want    string        // body; empty means an error
+		status  int           // logged
+	}{
+		{"own response", chatdmtest.Fault{}, 0, applyAfter, opened, 200},
+		{"header", chatdmtest.Fault{Header: http.Header{"X-Test": {"a"}}}, 0, applyAfter, opened, 200},
+		{"apply", chatdmtest.Fault{Apply: true}, 0, applyAfter, opened, 200},
+		{"delay", chatdmtest.Fault{Delay: time.Second}, 0, applyAfter + time.Second, opened, 200},
+		{"client gives up", chatdmtest.Fault{}, time.Second, time.Second, "", 0},
+		{"client gives up during the delay", chatdmtest.Fault{Delay: time.Minute}, 20 * time.Second, 20 * time.Second, "", 0},
+		{"code", chatdmtest.Fault{Code: "internal_error"}, 0, 0, slackError("internal_error"), 200},
+		{"apply and code", chatdmtest.Fault{Apply: true, Code: "internal_error"}, 0, 0, slackError("internal_error"), 200},
+		{"code and delay", chatdmtest.Fault{Code: "internal_error", Delay: time.Second}, 0, time.Second, slackError("internal_error"), 200},
+		{"status and body", chatdmtest.Fault{Status: 502, Body: "bad gateway"}, 0, 0, "bad gateway", 502},
+		{"cut", chatdmtest.Fault{Cut: chatdmtest.BeforeHeader}, 0, 0, "", 0},
+		{"cut after a delay", chatdmtest.Fault{Cut: chatdmtest.InHeader, Delay: time.Second}, 0, time.Second, "", 0},
+		{"stall", chatdmtest.Fault{Stall: chatdmtest.BeforeHeader}, time.Second, time.Second, "", 0},
+		{"stall past the effect", chatdmtest.Fault{Stall: chatdmtest.BeforeHeader}, time.Minute, time.Minute, "", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSlack(t, chatdmtest.InMemory())
+				tt.fault.ApplyAfter = applyAfter
+				s.Fail("im.open", 1, tt.fault)
+				start := time.Now()
+				applied := func() bool {
+					got := postForm(t, s, "conversations.open", "users=U0ALICE01&prevent_creation=true")
+					return got != slackError("channel_not_found")
+				}
+				var watcher sync.WaitGroup
+				watcher.Go(func() {
+					time.Sleep(applyAfter - time.Nanosecond)
+					if applied() {
+						t.Error("before ApplyAfter: the call has taken effect")
+					}
+					time.Sleep(2 * time.Nanosecond)
+					if !applied() {
+						t.Error("after ApplyAfter: the call has not taken effect")
+					}
+				})
+				client := s.Client()
+				client.Timeout = tt.timeout
+				resp, err := client.Do(newSlackRequest(t, s, chatdmtest.BotToken, "im.open", formType, "user=U0ALICE01"))
+				var body string
+				if err == nil {
+					body = readResponse(t, resp).body
+				}
+				if d := time.Since(start); d != tt.after || body != tt.want || (err != nil) != (tt.want == "") {
+					t.Errorf("got %q, %v after %v, want %q after %v", body, err, d, tt.want, tt.after)
+				}
+				watcher.Wait()
+				synctest.Wait()
+				if got := s.Requests()[0].Status; got != tt.status {
+					t.Errorf("got logged status %d, want %d", got, tt.status)
+				}
+			})
+		})
+	}
+}
+
+// Close drops late calls and the responses that wait for them.
+func TestCloseDropsLateCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := chatdmtest.NewSlack(chatdmtest.InMemory())
+		s.Fail("chat.postMessage", 1, chatdmtest.Fault{ApplyAfter: time.Hour, Code: "internal_error"})
+		s.Fail("chat.postMessage", 1, chatdmtest.Fault{ApplyAfter: time.Hour})
+		postForm(t, s, "im.open", "user=U0ALICE01")
+		checkBody(t, "replaced response", postForm(t, s, "chat.postMessage", "channel=D000000001&text=1"), slackError("internal_error"))
+		var client sync.WaitGroup
+		client.Go(func() {
+			resp, err := s.Client().Do(newSlackRequest(t, s, chatdmtest.BotToken, "chat.postMessage", formType, "channel=D000000001&text=2"))
+			if err == nil {
+				resp.Body.Close()
+				t.Error("waiting response: got a response, want an error")
+			}
+		})
+		synctest.Wait()
+		start := time.Now()
+		s.Close()
+		client.Wait()
+		if d := time.Since(start); d != 0 {
+			t.Errorf("Close took %v, want 0", d)
+		}
+		time.Sleep(2 * time.Hour)
+		if got := s.Messages("D000000001"); got != nil {
+			t.Errorf("got %+v, want no messages", got)
+		}
+	})
+}
+
+// A late call works on Rocket.Chat too. Its rate limit counts when the method runs.
+func TestRocketChatApplyAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := chatdmtest.NewRocketChat(chatdmtest.InMemory())
+		defer s.Close()
+		s.Limit("im.create", 1, time.Minute)
+		s.Fail("im.create", 1, chatdmtest.Fault{ApplyAfter: time.Minute, Cut: chatdmtest.BeforeHeader})
+		create := func() (httpResponse, error) {
+			r, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/api/v1/im.create", strings.NewReader(`{"username":"alice"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("X-User-Id", chatdmtest.RocketChatMemberID)
+			r.Header.Set("X-Auth-Token", chatdmtest.RocketChatMemberToken)
+			resp, err := s.Client().Do(r)
+			if err != nil {
+				return httpResponse{}, err
+			}
+			return readResponse(t, resp), nil
+		}
+		if got, err := create(); err == nil {
+			t.Errorf("got %+v, want an error", got)
+		}
+		time.Sleep(time.Minute + time.Second)
+		if got, err := create(); err != nil || got.status != 429 {
+			t.Errorf("after the late call: got %+v, %v, want status 429", got, err)
+		}
+	})
+}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The tokens of a new [Slack] workspace. Both have all scopes.
@@ -116,8 +118,10 @@ type Slack struct {
 	conversations       []*conversation          // in order of creation
 	conversationsByID   map[string]*conversation // the same conversations
 	directConversations map[string]*conversation // DMs and group DMs by membersKey
+	droppedMetadata     map[string]bool          // by event type
+	historyPageSize     int                      // not positive means no limit
 	responseCount       int                      // for the next request ID
-	messageCount        int                      // for the next message timestamp
+	lastPosted          int64                    // timestamp of the newest message in microseconds
 }
 
 // A User is a member of a [Slack] workspace.
@@ -127,6 +131,14 @@ type User struct {
 	Disabled bool   // opening a conversation with the user fails with user_disabled; the user's tokens fail with account_inactive
 	Bot      bool   // if another bot opens a conversation with the user, the call fails with cannot_dm_bot
 	Hidden   bool   // if anyone else opens a conversation with the user, the call fails with user_not_visible
+
+	Email           string // if empty, Name + "@example.com"; a Bot has none by default
+	RealName        string // such as "Alice"; if empty, Name with a capital first letter
+	DisplayName     string // if empty, Name
+	TZ              string // such as "Europe/Berlin"; if empty, "Etc/UTC"
+	Restricted      bool   // a multi-channel guest
+	UltraRestricted bool   // a single-channel guest; such a guest is also restricted
+	Stranger        bool   // a member of another workspace
 }
 
 // A TokenState is the state of a [Token].
@@ -160,9 +172,11 @@ type Channel struct {
 
 // A Message is a message that was posted with chat.postMessage.
 type Message struct {
-	User string // ID of the author
-	Text string
-	ID   string // on Slack, the timestamp, such as "1700000000.000001"; on Rocket.Chat, the _id
+	User     string // ID of the author
+	Text     string // as the server stores it
+	ID       string // on Slack, the timestamp, such as "1700000000.000001"; on Rocket.Chat, the _id
+	ThreadID string // ID of the parent; empty unless the message is a reply
+	Metadata string // Slack only: JSON, such as {"event_type":"greeting","event_payload":{}}; empty if there is none
 }
 
 // NewSlack starts a fake Slack workspace. Its tokens are [BotToken] and [UserToken].
@@ -178,6 +192,8 @@ func NewSlack(opts ...Option) *Slack {
 	}
 	s := &Slack{
 		imRetired:           c.imRetired,
+		historyPageSize:     c.pageSize,
+		droppedMetadata:     make(map[string]bool),
 		users:               make(map[string]User),
 		tokens:              make(map[string]Token),
 		conversationsByID:   make(map[string]*conversation),
@@ -210,6 +226,15 @@ func NewSlack(opts ...Option) *Slack {
 // the user's conversations.
 func (s *Slack) AddUser(u User) {
 	u.Name = cmp.Or(u.Name, strings.ToLower(u.ID))
+	if !u.Bot {
+		u.Email = cmp.Or(u.Email, u.Name+"@example.com")
+	}
+	if u.RealName == "" && u.Name != "" {
+		first, n := utf8.DecodeRuneInString(u.Name)
+		u.RealName = string(unicode.ToUpper(first)) + u.Name[n:]
+	}
+	u.DisplayName = cmp.Or(u.DisplayName, u.Name)
+	u.TZ = cmp.Or(u.TZ, "Etc/UTC")
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
 	s.users[u.ID] = u
@@ -254,10 +279,20 @@ func (s *Slack) Messages(channel string) []Message {
 	var messages []Message
 	if conv := s.conversationsByID[channel]; conv != nil {
 		for _, m := range conv.messages {
-			messages = append(messages, Message{User: m.User, Text: m.Text, ID: m.TS})
+			messages = append(messages, m.exported())
 		}
 	}
 	return messages
+}
+
+// DropMetadata makes the workspace drop the metadata with the given event type from
+// every message that is posted later. The message is posted, and the response has a
+// warning. Slack does so if the manifest of an app declares a schema for the event type
+// and the metadata does not match it.
+func (s *Slack) DropMetadata(eventType string) {
+	s.stateMu.Lock()
+	defer s.stateMu.Unlock()
+	s.droppedMetadata[eventType] = true
 }
 
 // RetireIM retires im.open and im.close if retired is true, and restores them if

@@ -1,6 +1,7 @@
 package chatdmtest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,12 +87,24 @@ func (conv *conversation) post(m *slackMessage, now time.Time) {
 	}
 }
 
-// latest returns the newest message, or nil if there is none.
+// latest returns the newest message in the history, or nil if there is none.
 func (conv *conversation) latest() *slackMessage {
-	if len(conv.messages) == 0 {
+	for _, m := range slices.Backward(conv.messages) {
+		if m.inHistory() {
+			return m.withoutPayload()
+		}
+	}
+	return nil
+}
+
+// message returns the message with the given timestamp, or nil if there is none.
+func (conv *conversation) message(ts string) *slackMessage {
+	posted, _ := parseTimestamp(ts)
+	i, found := slices.BinarySearchFunc(conv.messages, posted, func(m *slackMessage, posted int64) int { return cmp.Compare(m.posted, posted) })
+	if !found || conv.messages[i].TS != ts {
 		return nil
 	}
-	return conv.messages[len(conv.messages)-1]
+	return conv.messages[i]
 }
 
 // dmPartner returns the other member of a DM. In a user's DM with themselves, it

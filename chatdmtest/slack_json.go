@@ -2,7 +2,9 @@ package chatdmtest
 
 import (
 	"cmp"
+	"encoding/json"
 	"strings"
+	"time"
 )
 
 // slackResponse is the body of a response. Fields that a method does not use are
@@ -11,6 +13,9 @@ type slackResponse struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
 
+	retryAfter time.Duration // if positive, the response is a 429
+
+	Errors []string `json:"errors,omitempty"` // from chat.postMessage
 	*slackScopeError
 	ReqMethod string `json:"req_method,omitempty"`
 
@@ -22,9 +27,9 @@ type slackResponse struct {
 	Channels       []any             `json:"channels,omitzero"` // from conversations.list; nil is omitted, empty is not
 	TS             string            `json:"ts,omitempty"`      // from chat.postMessage
 	Message        *slackMessage     `json:"message,omitempty"` // from chat.postMessage
-	Messages       []*slackMessage   `json:"messages,omitzero"` // from conversations.history; nil is omitted, empty is not
-	HasMore        bool              `json:"has_more,omitempty"`
-	*slackIdentity                   // from auth.test
+	Messages       []*slackMessage   `json:"messages,omitzero"` // from conversations.history and conversations.replies; nil is omitted, empty is not
+	HasMore        *bool             `json:"has_more,omitempty"`
+	*slackIdentity                   // from auth.test and, with only User, from users.info and users.lookupByEmail
 	Args           map[string]string `json:"args,omitempty"` // from api.test
 
 	Warning  string         `json:"warning,omitempty"`
@@ -37,11 +42,11 @@ type slackScopeError struct {
 }
 
 type slackIdentity struct {
-	URL    string `json:"url"`
-	Team   string `json:"team"`
-	User   string `json:"user"`
-	TeamID string `json:"team_id"`
-	UserID string `json:"user_id"`
+	URL    string `json:"url,omitempty"`
+	Team   string `json:"team,omitempty"`
+	User   any    `json:"user"` // a name or a slackUser
+	TeamID string `json:"team_id,omitempty"`
+	UserID string `json:"user_id,omitempty"`
 	BotID  string `json:"bot_id,omitempty"`
 }
 
@@ -51,11 +56,75 @@ type slackMetadata struct {
 	Messages   []string `json:"messages,omitempty"`
 }
 
+// warn adds a warning.
+func (resp *slackResponse) warn(code string) {
+	if resp.Metadata == nil {
+		resp.Metadata = new(slackMetadata)
+	}
+	resp.Metadata.Warnings = append(resp.Metadata.Warnings, code)
+	resp.Warning = strings.Join(resp.Metadata.Warnings, ",")
+}
+
+// slackMessage is a message. It is kept as chat.postMessage returns it.
 type slackMessage struct {
-	Type string `json:"type"`
-	User string `json:"user"`
-	Text string `json:"text"`
-	TS   string `json:"ts"`
+	Type         string `json:"type"`
+	Subtype      string `json:"subtype,omitempty"`
+	User         string `json:"user"`
+	Text         string `json:"text"`
+	TS           string `json:"ts"`
+	BotID        string `json:"bot_id,omitempty"`
+	AppID        string `json:"app_id,omitempty"`
+	Team         string `json:"team"`
+	ThreadTS     string `json:"thread_ts,omitempty"` // of the parent; in a parent that has replies, its own TS
+	ParentUserID string `json:"parent_user_id,omitempty"`
+	*slackThread
+	Blocks      json.RawMessage       `json:"blocks,omitempty"`
+	Attachments json.RawMessage       `json:"attachments,omitempty"`
+	Metadata    *slackMessageMetadata `json:"metadata,omitempty"`
+
+	posted int64 // TS in microseconds
+}
+
+// slackThread describes the replies to a message.
+type slackThread struct {
+	ReplyCount      int      `json:"reply_count"`
+	ReplyUsersCount int      `json:"reply_users_count"`
+	LatestReply     string   `json:"latest_reply"`
+	ReplyUsers      []string `json:"reply_users"`
+}
+
+type slackMessageMetadata struct {
+	EventType    string          `json:"event_type"`
+	EventPayload json.RawMessage `json:"event_payload,omitempty"`
+}
+
+// slackUser is a user. A deleted user lacks the fields that can be omitted.
+type slackUser struct {
+	ID                string       `json:"id"`
+	TeamID            string       `json:"team_id"`
+	Name              string       `json:"name"`
+	Deleted           bool         `json:"deleted"`
+	RealName          string       `json:"real_name,omitempty"`
+	TZ                string       `json:"tz,omitempty"`
+	TZOffset          *int         `json:"tz_offset,omitempty"` // seconds
+	Profile           slackProfile `json:"profile"`
+	IsRestricted      *bool        `json:"is_restricted,omitempty"`
+	IsUltraRestricted *bool        `json:"is_ultra_restricted,omitempty"`
+	IsBot             bool         `json:"is_bot"`
+	IsStranger        bool         `json:"is_stranger,omitempty"`
+	IsAppUser         bool         `json:"is_app_user"`
+	Locale            string       `json:"locale,omitempty"`
+}
+
+type slackProfile struct {
+	RealName              string `json:"real_name"`
+	RealNameNormalized    string `json:"real_name_normalized"`
+	DisplayName           string `json:"display_name"`
+	DisplayNameNormalized string `json:"display_name_normalized"`
+	Email                 string `json:"email,omitempty"`
+	BotID                 string `json:"bot_id,omitempty"`
+	APIAppID              string `json:"api_app_id,omitempty"`
+	Team                  string `json:"team"`
 }
 
 // slackConversationID is a conversation without details.
@@ -200,6 +269,10 @@ func missingScopeError(needed, provided []string) slackResponse {
 		Needed:   strings.Join(needed, ","),
 		Provided: strings.Join(provided, ","),
 	}}
+}
+
+func rateLimitedError(wait time.Duration) slackResponse {
+	return slackResponse{Error: "ratelimited", retryAfter: wait}
 }
 
 func missingArgumentError(name string) slackResponse {

@@ -2,11 +2,9 @@ package chatdmtest
 
 import (
 	"encoding/base64"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // maxOtherUsers is the maximum number of users in a group DM besides the one who
@@ -135,7 +133,7 @@ func (s *Slack) conversationsList(req *slackRequest) slackResponse {
 			return slackResponse{Error: "invalid_types"}
 		}
 	}
-	limit, ok := req.limitArg(1000)
+	limit, ok := req.limitArg(100, 1000)
 	if !ok {
 		return slackResponse{Error: "invalid_limit"}
 	}
@@ -201,66 +199,6 @@ func decodeCursor(cursor string) string {
 	return id
 }
 
-// conversationsHistory returns the newest messages, newest first.
-func (s *Slack) conversationsHistory(req *slackRequest) slackResponse {
-	id, ok := req.args["channel"]
-	if !ok {
-		return missingArgumentError("channel")
-	}
-	limit, ok := req.limitArg(999)
-	if !ok {
-		return slackResponse{Error: "invalid_limit"}
-	}
-	conv, code := s.joinedConversation(req, id)
-	if code != "" {
-		return slackResponse{Error: code}
-	}
-	newest := conv.messages[max(0, len(conv.messages)-limit):]
-	resp := slackResponse{Messages: append([]*slackMessage{}, newest...), HasMore: len(newest) < len(conv.messages)}
-	slices.Reverse(resp.Messages)
-	return resp
-}
-
-// joinedConversation returns the conversation with the given ID if the caller is a
-// member of it.
-func (s *Slack) joinedConversation(req *slackRequest, id string) (conv *conversation, code string) {
-	conv = s.visibleConversation(req, id)
-	switch {
-	case conv == nil:
-		return nil, "channel_not_found"
-	case !conv.hasMember(req.caller.ID):
-		return nil, "not_in_channel"
-	}
-	return conv, ""
-}
-
-func (s *Slack) chatPostMessage(req *slackRequest) slackResponse {
-	id, ok := req.args["channel"]
-	if !ok {
-		return missingArgumentError("channel")
-	}
-	conv, code := s.joinedConversation(req, id)
-	switch {
-	case code != "":
-		return slackResponse{Error: code}
-	case conv.archived:
-		return slackResponse{Error: "is_archived"}
-	case req.args["text"] == "":
-		return slackResponse{Error: "no_text"}
-	}
-
-	s.messageCount++
-	now := time.Now()
-	m := &slackMessage{
-		Type: "message",
-		User: req.caller.ID,
-		Text: req.args["text"],
-		TS:   fmt.Sprintf("%d.%06d", now.Unix(), s.messageCount), // a count instead of microseconds, so that it is unique
-	}
-	conv.post(m, now)
-	return slackResponse{Channel: conv.id, TS: m.TS, Message: m}
-}
-
 func (s *Slack) authTest(req *slackRequest) slackResponse {
 	identity := &slackIdentity{
 		URL:    "https://chatdmtest.slack.com/",
@@ -270,7 +208,7 @@ func (s *Slack) authTest(req *slackRequest) slackResponse {
 		UserID: req.caller.ID,
 	}
 	if req.caller.Bot {
-		identity.BotID = "B" + strings.TrimPrefix(req.caller.ID, "U")
+		identity.BotID = appObjectID("B", req.caller.ID)
 	}
 	return slackResponse{slackIdentity: identity}
 }
@@ -286,12 +224,12 @@ func (req *slackRequest) boolArg(name string) bool {
 	return err == nil && value
 }
 
-// limitArg returns the limit argument, which defaults to 100. It returns false if the
-// limit is not a number from 1 to maxLimit.
-func (req *slackRequest) limitArg(maxLimit int) (limit int, ok bool) {
+// limitArg returns the limit argument. It returns false if the limit is not a number
+// from 1 to maxLimit.
+func (req *slackRequest) limitArg(defaultLimit, maxLimit int) (limit int, ok bool) {
 	text := req.args["limit"]
 	if text == "" {
-		return 100, true
+		return defaultLimit, true
 	}
 	limit, err := strconv.Atoi(text)
 	return limit, err == nil && 1 <= limit && limit <= maxLimit

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // slackRequest is an apiRequest whose format has been checked.
@@ -35,11 +34,14 @@ var slackMethods = map[string]slackMethod{
 	"auth.test":             {run: (*Slack).authTest},
 	"chat.postMessage":      {run: (*Slack).chatPostMessage, nestedJSON: true, scopes: []string{"chat:write"}},
 	"conversations.close":   {run: (*Slack).conversationsClose, scopes: writeScopes, missingScopes: (*Slack).missingCloseScopes},
-	"conversations.history": {run: (*Slack).conversationsHistory, scopes: historyScopes},
+	"conversations.history": {run: (*Slack).conversationsHistory, scopes: historyScopes, missingScopes: (*Slack).missingHistoryScopes},
 	"conversations.list":    {run: (*Slack).conversationsList, scopes: readScopes, missingScopes: (*Slack).missingListScopes},
 	"conversations.open":    {run: (*Slack).conversationsOpen, scopes: writeScopes, missingScopes: (*Slack).missingOpenScopes},
+	"conversations.replies": {run: (*Slack).conversationsReplies, scopes: historyScopes, missingScopes: (*Slack).missingHistoryScopes},
 	"im.close":              {run: (*Slack).imClose, scopes: []string{"im:write"}},
 	"im.open":               {run: (*Slack).imOpen, scopes: []string{"im:write"}, rejectsJSON: true},
+	"users.info":            {run: (*Slack).usersInfo, scopes: []string{"users:read"}},
+	"users.lookupByEmail":   {run: (*Slack).usersLookupByEmail, scopes: []string{emailScope}},
 }
 
 // imReplacements maps the methods that Slack has retired to the methods that
@@ -51,16 +53,16 @@ var imReplacements = map[string]string{
 
 // respond implements platform.
 func (s *Slack) respond(req apiRequest) response {
+	s.stateMu.Lock()
+	defer s.stateMu.Unlock()
 	if wait := s.countCall(req.method).wait; wait > 0 {
-		return s.rateLimitedResponse(wait)
+		return s.encode(rateLimitedError(wait), nil)
 	}
 	if req.httpRequest.Method != http.MethodGet && req.httpRequest.Method != http.MethodPost {
 		resp := plainTextResponse(http.StatusMethodNotAllowed)
 		resp.header.Set("Allow", "GET, POST")
 		return resp
 	}
-	s.stateMu.Lock()
-	defer s.stateMu.Unlock()
 	method, known := slackMethods[req.method]
 	if !known {
 		return s.encode(slackResponse{Error: "unknown_method", ReqMethod: req.method}, nil)
@@ -149,28 +151,15 @@ func (s *Slack) errorResponse(req apiRequest, code string) response {
 	return s.encode(resp, nil)
 }
 
-func (s *Slack) rateLimitedResponse(wait time.Duration) response {
-	s.stateMu.Lock()
-	defer s.stateMu.Unlock()
-	resp := s.encode(slackResponse{Error: "ratelimited"}, nil)
-	resp.status = http.StatusTooManyRequests
-	resp.header.Set("Retry-After", strconv.FormatInt(ceilSeconds(wait), 10))
-	return resp
-}
-
 // encode returns the HTTP response for resp. The warnings are about the format of
 // the request.
 func (s *Slack) encode(resp slackResponse, warnings []string) response {
 	resp.OK = resp.Error == ""
-	if len(warnings) > 0 {
-		resp.Warning = strings.Join(warnings, ",")
-		if resp.Metadata == nil {
-			resp.Metadata = new(slackMetadata)
-		}
-		resp.Metadata.Warnings = warnings
+	for _, warning := range warnings {
+		resp.warn(warning)
 	}
 	s.responseCount++
-	return response{
+	encoded := response{
 		status: http.StatusOK,
 		header: http.Header{
 			"Content-Type":   {"application/json; charset=utf-8"},
@@ -178,4 +167,9 @@ func (s *Slack) encode(resp slackResponse, warnings []string) response {
 		},
 		body: mustMarshal(resp),
 	}
+	if resp.retryAfter > 0 {
+		encoded.status = http.StatusTooManyRequests
+		encoded.header.Set("Retry-After", strconv.FormatInt(ceilSeconds(resp.retryAfter), 10))
+	}
+	return encoded
 }

@@ -2,20 +2,25 @@ package chatdmtest
 
 import "slices"
 
-// scopesByType lists the scopes with which a token can open and close (write) or
-// list (read) a type of conversation. Any one of them is enough.
-var scopesByType = map[conversationType]struct{ write, read []string }{
-	publicChannel:  {[]string{"channels:write", "channels:manage"}, []string{"channels:read"}},
-	privateChannel: {[]string{"groups:write"}, []string{"groups:read"}},
-	groupDM:        {[]string{"mpim:write"}, []string{"mpim:read"}},
-	dm:             {[]string{"im:write"}, []string{"im:read"}},
+// scopesByType lists the scopes with which a token can open and close (write), list
+// (read), or read the messages of (history) a type of conversation. Any one of them is
+// enough.
+var scopesByType = map[conversationType]struct{ write, read, history []string }{
+	publicChannel:  {[]string{"channels:write", "channels:manage"}, []string{"channels:read"}, []string{"channels:history"}},
+	privateChannel: {[]string{"groups:write"}, []string{"groups:read"}, []string{"groups:history"}},
+	groupDM:        {[]string{"mpim:write"}, []string{"mpim:read"}, []string{"mpim:history"}},
+	dm:             {[]string{"im:write"}, []string{"im:read"}, []string{"im:history"}},
 }
+
+// emailScope is the scope for the email addresses of users.
+const emailScope = "users:read.email"
 
 var (
 	writeScopes   = []string{"channels:write", "groups:write", "mpim:write", "im:write"}
 	historyScopes = []string{"channels:history", "groups:history", "mpim:history", "im:history"}
 	readScopes    = []string{"channels:read", "groups:read", "mpim:read", "im:read"}
-	allScopes     = slices.Concat(writeScopes, []string{"channels:manage", "chat:write"}, readScopes, historyScopes)
+	userScopes    = []string{"users:read", emailScope}
+	allScopes     = slices.Concat(writeScopes, []string{"channels:manage", "chat:write"}, readScopes, historyScopes, userScopes)
 )
 
 func (t Token) grantedScopes() []string {
@@ -73,4 +78,13 @@ func (s *Slack) missingListScopes(req *slackRequest) []string {
 		missing = append(missing, req.token.missingScopes(scopesByType[t].read)...)
 	}
 	return missing
+}
+
+// missingHistoryScopes returns the scopes that the token lacks for
+// conversations.history and conversations.replies.
+func (s *Slack) missingHistoryScopes(req *slackRequest) []string {
+	if conv := s.visibleConversation(req, req.args["channel"]); conv != nil {
+		return req.token.missingScopes(scopesByType[conv.conversationType].history)
+	}
+	return req.token.missingScopes(historyScopes)
 }

@@ -179,15 +179,15 @@ func TestReturnIM(t *testing.T) {
 			// A message opens the DM for both members and is unread for the recipient.
 			{"", "conversations.open", "users=UADMIN", `{"ok":true,"channel":{"id":"D000000002"}}`},
 			{"", "conversations.close", "channel=D000000002", `{"ok":true}`},
-			{"", "chat.postMessage", "channel=D000000002&text=hello", `{"ok":true,"channel":"D000000002","ts":"946684800.000001",` +
-				`"message":{"type":"message","user":"UBOT","text":"hello","ts":"946684800.000001"}}`},
+			{"", "chat.postMessage", "channel=D000000002&text=hello", `{"ok":true,"channel":"D000000002","ts":"946684800.000000",` +
+				`"message":{"type":"message","user":"UBOT","text":"hello","ts":"946684800.000000","bot_id":"B00000BOT","app_id":"A00000BOT","team":"T0CHATDM1"}}`},
 			{chatdmtest.UserToken, "conversations.open", "users=UBOT&return_im=1&include_locale=1", `{"ok":true,"no_op":true,"already_open":true,"channel":{` +
 				`"id":"D000000002","created":946684800,"is_archived":false,"is_im":true,"is_org_shared":false,"user":"UBOT",` +
-				`"last_read":"0000000000.000000","latest":{"type":"message","user":"UBOT","text":"hello","ts":"946684800.000001"},` +
+				`"last_read":"0000000000.000000","latest":{"type":"message","user":"UBOT","text":"hello","ts":"946684800.000000","bot_id":"B00000BOT","app_id":"A00000BOT","team":"T0CHATDM1"},` +
 				`"unread_count":1,"unread_count_display":1,"is_open":true,"priority":0,"updated":946684800000}}`},
 			{"", "im.open", "user=UADMIN&return_im=1", `{"ok":true,"no_op":true,"already_open":true,"channel":{` +
 				`"id":"D000000002","created":946684800,"is_archived":false,"is_im":true,"is_org_shared":false,"user":"UADMIN",` +
-				`"last_read":"946684800.000001","latest":{"type":"message","user":"UBOT","text":"hello","ts":"946684800.000001"},` +
+				`"last_read":"946684800.000000","latest":{"type":"message","user":"UBOT","text":"hello","ts":"946684800.000000","bot_id":"B00000BOT","app_id":"A00000BOT","team":"T0CHATDM1"},` +
 				`"unread_count":0,"unread_count_display":0,"is_open":true,"priority":0,"updated":946684800000}}`},
 		})
 	})
@@ -198,7 +198,7 @@ func TestOtherMethods(t *testing.T) {
 	s.AddChannel(chatdmtest.Channel{ID: "C0GENERAL", Name: "general", Members: []string{chatdmtest.BotUser}})
 	s.AddChannel(chatdmtest.Channel{ID: "C0ATTIC01", Name: "attic", Archived: true, Members: []string{chatdmtest.BotUser}})
 	runSlackSteps(t, s, []slackStep{
-		{"", "auth.test", "", `{"ok":true,"url":"https://chatdmtest.slack.com/","team":"chatdmtest","user":"chatdmtest","team_id":"T0CHATDM1","user_id":"UBOT","bot_id":"BBOT"}`},
+		{"", "auth.test", "", `{"ok":true,"url":"https://chatdmtest.slack.com/","team":"chatdmtest","user":"chatdmtest","team_id":"T0CHATDM1","user_id":"UBOT","bot_id":"B00000BOT"}`},
 		{chatdmtest.UserToken, "auth.test", "", `{"ok":true,"url":"https://chatdmtest.slack.com/","team":"chatdmtest","user":"admin","team_id":"T0CHATDM1","user_id":"UADMIN"}`},
 		{"", "api.test", "foo=bar", `{"ok":true,"args":{"foo":"bar"}}`},
 		{"", "api.test", "error=my_error", `{"ok":false,"error":"my_error","args":{"error":"my_error"}}`},
@@ -266,7 +266,7 @@ func TestRequestFormat(t *testing.T) {
 			want := tt.want
 			switch {
 			case want == "":
-				want = `{"ok":true,"url":"https://chatdmtest.slack.com/","team":"chatdmtest","user":"chatdmtest","team_id":"T0CHATDM1","user_id":"UBOT","bot_id":"BBOT"}`
+				want = `{"ok":true,"url":"https://chatdmtest.slack.com/","team":"chatdmtest","user":"chatdmtest","team_id":"T0CHATDM1","user_id":"UBOT","bot_id":"B00000BOT"}`
 			case want[0] != '{':
 				want = slackError(want)
 			}
@@ -397,6 +397,13 @@ func TestScopes(t *testing.T) {
 		{"im:read", "conversations.list", "types=im,mpim,private_channel", "mpim:read,groups:read"},
 		{"im:read", "conversations.list", "", "channels:read"},
 		{"im:read", "chat.postMessage", "", "chat:write"},
+		{"im:history", "conversations.history", "channel=D000000001", ""},
+		{"mpim:history", "conversations.history", "channel=D000000001", "im:history"},
+		{"im:history", "conversations.history", "channel=C000000001", "mpim:history"},
+		{"im:history", "conversations.replies", "channel=C0SECRET1&ts=1.0", "groups:history"},
+		{"chat:write", "conversations.history", "channel=D999999999", "channels:history,groups:history,mpim:history,im:history"},
+		{"users:read.email", "users.info", "user=U0ALICE01", "users:read"},
+		{"users:read", "users.lookupByEmail", "email=alice@example.com", "users:read.email"},
 		{"", "auth.test", "", ""},
 		{"", "api.test", "", ""},
 	}

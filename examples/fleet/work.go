@@ -118,8 +118,6 @@ func (w *worker) close(ctx context.Context, t *asynq.Task) error {
 	switch {
 	case err == nil:
 		return w.finish(ctx, t, res)
-	case errors.Is(err, chatdm.ErrEffectUnknown):
-		return err // closing twice is safe, so the next delivery finds out
 	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable), errors.Is(err, chatdm.KindInvalidRequest):
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry) // a retry would not help
 	case errors.Is(err, chatdm.KindRateLimited):

@@ -67,11 +67,19 @@ func checkSuccess(t *testing.T, name string, res any) {
 	good := true
 	switch res := res.(type) {
 	case nil: // an empty list
-		good = name == "chatdm.ConversationsService.List" || name == "rocketchat.IMService.History"
+		good = strings.HasSuffix(name, ".List") || strings.HasSuffix(name, ".History")
 	case *chatdm.OpenResult:
 		good = res.Channel.ID != ""
 	case *chatdm.Channel:
 		good = res.ID != ""
+	case *chatdm.Message:
+		good = res.TS != ""
+	case *chatdm.ChatPostMessageResult:
+		good = res.TS != "" && !res.NoOp
+	case *chatdm.UserResult:
+		good = res.User.ID != ""
+	case *chatdm.AuthTestResult:
+		good = res.UserID != ""
 	case *rocketchat.Message:
 		good = res.ID != "" && !res.Time.IsZero()
 	case *rocketchat.ChatSendMessageResult:

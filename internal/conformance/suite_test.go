@@ -63,6 +63,21 @@ var methods = map[string]method{
 	"chatdm.ConversationsService.List": {"slack", "conversations.list", true, `{"ok":true,"channels":[{"id":"D1"}]}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return first(c.Conversations.List(ctx, chatdm.ConversationsListParams{}))
 	})},
+	"chatdm.ConversationsService.History": {"slack", "conversations.history", true, `{"ok":true,"messages":[{"ts":"1.000000"}]}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return first(c.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1"}))
+	})},
+	"chatdm.ChatService.PostMessage": {"slack", "chat.postMessage", false, `{"ok":true,"channel":"D1","ts":"1.000000","message":{"text":"hi"}}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi"})
+	})},
+	"chatdm.UsersService.LookupByEmail": {"slack", "users.lookupByEmail", true, `{"ok":true,"user":{"id":"U1"}}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Users.LookupByEmail(ctx, "alice@example.com")
+	})},
+	"chatdm.UsersService.Info": {"slack", "users.info", true, `{"ok":true,"user":{"id":"U1"}}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Users.Info(ctx, "U1")
+	})},
+	"chatdm.AuthService.Test": {"slack", "auth.test", true, `{"ok":true,"user_id":"U1"}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Auth.Test(ctx)
+	})},
 	"chatdm.Client.Call": {"slack", "chat.postMessage", false, `{"ok":true}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return c.Call(ctx, "chat.postMessage", nil, &struct{ TS string }{})
 	})},

@@ -29,8 +29,9 @@ type Config struct {
 	Logger           *slog.Logger
 	MaxResponseBytes int64
 	InsecureHTTP     bool
-	StrictIM         bool   // Slack only
-	TOTP             string // Rocket.Chat's Login only
+	StrictIM         bool          // Slack only
+	SettleTime       time.Duration // Slack only
+	TOTP             string        // Rocket.Chat's Login only
 }
 
 // RetryPolicy has the same fields as the root package's RetryPolicy.
@@ -50,7 +51,7 @@ type Limiter interface {
 
 // NewConfig applies options to the default configuration. It ignores nil options.
 func NewConfig[Option ~func(*Config)](baseURL string, opts []Option) Config {
-	cfg := Config{BaseURL: baseURL, Header: make(http.Header), MaxResponseBytes: 4 << 20}
+	cfg := Config{BaseURL: baseURL, Header: make(http.Header), MaxResponseBytes: 4 << 20, SettleTime: 90 * time.Second}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&cfg)
@@ -84,6 +85,8 @@ func (cfg *Config) validate(urlName string) (*url.URL, error) {
 	switch p := cfg.Retry; {
 	case cfg.Timeout != nil && *cfg.Timeout < 0:
 		return nil, errors.New("WithTimeout: must not be negative")
+	case cfg.SettleTime < 0:
+		return nil, errors.New("WithSettleTime: must not be negative")
 	case cfg.MaxResponseBytes <= 0:
 		return nil, errors.New("WithMaxResponseBytes: must be positive")
 	case p.MaxAttempts < 0 || p.BaseWait < 0 || p.MaxWait < 0 || p.MaxRetryAfter < 0:

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +44,48 @@ func (f Form) AddTrue(name string, set bool) Form {
 		f.body = make([]byte, 0, 32) // another argument follows
 	}
 	return f.Add(name, "true")
+}
+
+// AddBool appends an argument unless value is nil.
+func (f Form) AddBool(name string, value *bool) Form {
+	if value == nil {
+		return f
+	}
+	return f.Add(name, strconv.FormatBool(*value))
+}
+
+// AddInt appends an argument unless value is 0.
+func (f Form) AddInt(name string, value int) Form {
+	if value == 0 {
+		return f
+	}
+	return f.Add(name, strconv.Itoa(value))
+}
+
+// AddText appends an argument unless value is empty.
+func (f Form) AddText(name, value string) Form {
+	if value == "" {
+		return f
+	}
+	return f.Add(name, value)
+}
+
+// AddJSON appends v as JSON, unless that is null. A value that is not an array if
+// start is '[', or not an object if start is '{', is an error.
+func (f Form) AddJSON(name string, start byte, v any) Form {
+	if v == nil {
+		return f
+	}
+	encoded, err := json.Marshal(v)
+	switch {
+	case err != nil:
+		return f.Fail(fmt.Errorf("%s: %w", name, err))
+	case string(encoded) == "null":
+		return f
+	case encoded[0] != start:
+		return f.Fail(fmt.Errorf("%s: got %T, want a value that is marshaled to a JSON %s", name, v, map[byte]string{'[': "array", '{': "object"}[start]))
+	}
+	return f.Add(name, string(encoded))
 }
 
 // AddID checks and appends an ID.

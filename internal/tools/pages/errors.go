@@ -15,11 +15,13 @@ import (
 // undocumented lists the methods that return a code although the vendor does not
 // document it for them.
 var undocumented = map[string][]string{
-	"cannot_dm_bot":         {"conversations.open", "im.open"},
-	"error-not-authorized":  {"endpoints that only `Call` reaches"},
-	"is_archived":           {"chat.postMessage"},
-	"messages_tab_disabled": {"chat.postMessage"},
-	"not_in_channel":        {"chat.postMessage"},
+	"cannot_dm_bot":                    {"chat.postMessage", "conversations.open", "im.open"},
+	"error-not-authorized":             {"endpoints that only `Call` reaches"},
+	"invalid_attachments":              {"chat.postMessage"},
+	"list_record_comment_fetch_failed": {"conversations.replies"},
+	"msg_too_large":                    {"chat.postMessage"},
+	"msg_too_long":                     {"chat.postMessage"},
+	"thread_not_found":                 {"conversations.replies"},
 }
 
 // retries explains the values of the third field of a catalogue entry. The client

@@ -186,7 +186,8 @@ func idempotent(doc string) string {
 	return ""
 }
 
-// flags lists the boolean fields of a result.
+// flags lists the boolean fields of a result that say what the call did. Fields such as
+// IsEnterpriseInstall describe the target instead.
 func flags(t types.Type) string {
 	if pointer, ok := t.(*types.Pointer); ok {
 		t = pointer.Elem()
@@ -197,7 +198,7 @@ func flags(t types.Type) string {
 	}
 	var names []string
 	for field := range result.Fields() {
-		if types.Identical(field.Type(), types.Typ[types.Bool]) && field.Exported() {
+		if types.Identical(field.Type(), types.Typ[types.Bool]) && field.Exported() && !strings.HasPrefix(field.Name(), "Is") {
 			names = append(names, "`"+field.Name()+"`")
 		}
 	}

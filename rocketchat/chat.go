@@ -144,7 +144,7 @@ func (p *ChatSendMessageParams) attachments() (json.RawMessage, error) {
 	case string(data) == "null", string(data) == "[]":
 		return nil, nil
 	case !bytes.HasPrefix(data, []byte("[")):
-		return nil, fmt.Errorf("attachments: got %T, want a value that encoding/json marshals to an array", p.Attachments)
+		return nil, fmt.Errorf("attachments: got %T, want a value that is marshaled to a JSON array", p.Attachments)
 	}
 	return data, nil
 }

@@ -2,6 +2,8 @@ package rocketchat_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -331,6 +333,38 @@ func TestAnswers(t *testing.T) {
 		for _, file := range files {
 			if _, ok := answers[strings.TrimSuffix(filepath.Base(file), ".response.http")]; !ok {
 				t.Errorf("got no test of %s, want one", file)
+			}
+		}
+	}
+}
+
+// TestDocumentedErrors: every documented code of every method becomes its sentinel.
+func TestDocumentedErrors(t *testing.T) {
+	var documented map[string][]chatdm.Code
+	if err := json.Unmarshal([]byte(wiretest.Golden(t, "../testdata/rocketchat/documented_errors.json")), &documented); err != nil {
+		t.Fatal(err)
+	}
+	for method, codes := range documented {
+		if method == "login" {
+			continue // TestLogin
+		}
+		if methods[method] == nil {
+			t.Errorf("got no call of %s in methods, want one", method)
+			continue
+		}
+		for _, code := range codes {
+			if code.Kind() == chatdm.KindUnknown {
+				t.Errorf("%s: got %s, which is not in the catalogue", method, code)
+				continue
+			}
+			status := map[chatdm.Code]int{rocketchat.ErrForbidden: 403, rocketchat.ErrUnauthorized: 401, rocketchat.ErrTooManyRequests: 429}[code]
+			if status == 0 {
+				status = http.StatusBadRequest
+			}
+			s := newScript(wiretest.Respond(status, `{"success":false,"status":"error","error":"Reason [`+string(code)+`]","errorType":"`+string(code)+`"}`))
+			_, err := methods[method](t.Context(), newClient(t, s, once))
+			if e := wantError(t, err, code); e.Method != method || e.Code != code || e.StatusCode != status || errors.Is(err, chatdm.ErrEffectUnknown) {
+				t.Errorf("%s: got %v, want %s", method, err, code)
 			}
 		}
 	}

@@ -379,3 +379,114 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// TestSendGenerations sends messages to every generation of the server, and wants the
+// same sentinel from all.
+func TestSendGenerations(t *testing.T) {
+	eve := rocketchat.Credentials{UserID: "eve1", AuthToken: "token-of-eve"}
+	long := strings.Repeat("x", 5001)
+	for _, g := range generations {
+		t.Run(string(g), func(t *testing.T) {
+			t.Parallel()
+			server := chatdmtest.NewRocketChat(chatdmtest.Generation(g))
+			defer server.Close()
+			server.AddUser(chatdmtest.RocketChatUser{ID: eve.UserID, Username: "eve", AuthToken: eve.AuthToken})
+			server.AddUser(chatdmtest.RocketChatUser{ID: "gone1", Username: "gone", Deactivated: true})
+			for id, change := range map[string]func(*chatdmtest.RocketChatRoom){
+				"open1": func(*chatdmtest.RocketChatRoom) {}, "open2": func(*chatdmtest.RocketChatRoom) {},
+				"blocked":  func(r *chatdmtest.RocketChatRoom) { r.Blocked = true },
+				"readonly": func(r *chatdmtest.RocketChatRoom) { r.ReadOnly = true },
+				"muted":    func(r *chatdmtest.RocketChatRoom) { r.Muted = []string{member.UserID} },
+				"gone":     func(r *chatdmtest.RocketChatRoom) { r.Members[1] = "gone1" },
+				"foreign":  func(r *chatdmtest.RocketChatRoom) { r.Members = []string{chatdmtest.Alice, chatdmtest.Bob} },
+			} {
+				room := chatdmtest.RocketChatRoom{ID: id, Type: "d", Members: []string{member.UserID, chatdmtest.Alice}}
+				change(&room)
+				server.AddRoom(room)
+			}
+			server.PreventMessages(func(_, _, text string) bool { return strings.Contains(text, "casino") })
+			fast := chatdm.WithRetry(chatdm.RetryPolicy{BaseWait: 1})
+			sendAs := func(creds rocketchat.Credentials, params rocketchat.ChatSendMessageParams) (*rocketchat.ChatSendMessageResult, error) {
+				client, err := rocketchat.NewClient(server.URL, creds, fast)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return client.Chat.SendMessage(t.Context(), params)
+			}
+			for _, tt := range []struct {
+				room, text string
+				want       error
+				kind       chatdm.Kind
+			}{
+				{"blocked", "x", rocketchat.ErrRoomIsBlocked, chatdm.KindUnreachable},
+				{"readonly", "x", rocketchat.ErrRoomIsReadOnly, chatdm.KindUnreachable},
+				{"gone", "x", rocketchat.ErrRoomIsReadOnly, chatdm.KindUnreachable},
+				{"muted", "x", rocketchat.ErrYouHaveBeenMuted, chatdm.KindUnreachable},
+				{"foreign", "x", rocketchat.ErrNotAllowed, chatdm.KindUnreachable},
+				{"nowhere", "x", rocketchat.ErrInvalidRoom, chatdm.KindNotFound},
+				{"open1", long, rocketchat.ErrMessageSizeExceeded, chatdm.KindInvalidRequest},
+			} {
+				for _, key := range []string{"", "k1"} {
+					res, err := sendAs(member, rocketchat.ChatSendMessageParams{RoomID: tt.room, Text: tt.text, Key: key})
+					if e := wantError(t, err, tt.want, tt.kind); res != nil || e.Attempts != 1 || errors.Is(err, chatdm.ErrEffectUnknown) {
+						t.Errorf("%s: got %+v, %v, want a definite error after 1 attempt", tt.room, res, err)
+					}
+				}
+			}
+
+			// A message that an app prevents has no known outcome without a key.
+			spam := rocketchat.ChatSendMessageParams{RoomID: "open1", Text: "casino"}
+			_, err := sendAs(member, spam)
+			wantError(t, err, chatdm.ErrEffectUnknown, chatdm.KindUnavailable)
+			spam.Key = "spam"
+			_, err = sendAs(member, spam)
+			if wantError(t, err, rocketchat.ErrAppPrevented); errors.Is(err, chatdm.ErrEffectUnknown) {
+				t.Errorf("got %v, want a definite error", err)
+			}
+
+			// The same key sends again only in another room or as another user.
+			channel := chatdmtest.RocketChatRoom{ID: "channel1", Members: []string{member.UserID}}
+			server.AddRoom(channel)
+			for i, tt := range []struct {
+				as         rocketchat.Credentials
+				room, text string
+				noOp       bool
+				fault      chatdmtest.Fault
+			}{
+				{member, "open1", "first", false, chatdmtest.Fault{}},
+				{member, "open1", "second", true, chatdmtest.Fault{}},
+				{member, "open2", "first", false, chatdmtest.Fault{}},
+				{member, "channel1", "first", false, chatdmtest.Fault{Cut: chatdmtest.InBody, Apply: true}},
+				{member, "channel1", "second", true, chatdmtest.Fault{}},
+				{eve, "channel1", "first", false, chatdmtest.Fault{Status: 503}},
+				{eve, "channel1", "second", true, chatdmtest.Fault{}},
+			} {
+				if tt.fault.Cut != "" || tt.fault.Status != 0 {
+					server.Fail(send, 1, tt.fault)
+				}
+				res, err := sendAs(tt.as, rocketchat.ChatSendMessageParams{RoomID: tt.room, Text: tt.text, Key: "k"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if m := res.Message; m.Text != "first" || m.RoomID != tt.room || m.UserID != tt.as.UserID || m.Time.IsZero() || res.NoOp != tt.noOp || res.AlreadySent != tt.noOp {
+					t.Errorf("call %d: got %+v, want the first text and no-op %t", i, res, tt.noOp)
+				}
+			}
+			for room, want := range map[string]int{"open1": 1, "open2": 1, "channel1": 2} {
+				if n := len(server.Messages(room)); n != want {
+					t.Errorf("%s: got %d messages, want %d", room, n, want)
+				}
+			}
+
+			// Once the message is deleted, the key is free again.
+			res, err := sendAs(member, rocketchat.ChatSendMessageParams{RoomID: "open2", Text: "second", Key: "k"})
+			if err != nil || !res.NoOp || !server.DeleteMessage(res.Message.ID) {
+				t.Fatalf("got %+v, %v, want the first message", res, err)
+			}
+			res, err = sendAs(member, rocketchat.ChatSendMessageParams{RoomID: "open2", Text: "second", Key: "k"})
+			if err != nil || res.NoOp || res.Message.Text != "second" {
+				t.Errorf("got %+v, %v, want a new message", res, err)
+			}
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatdm/chatdm/internal/engine"
 	"github.com/chatdm/chatdm/internal/input"
+	"github.com/chatdm/chatdm/internal/renew"
 )
 
 // Rotator is a [TokenRefresher] that keeps the tokens of one installation fresh. It is safe
@@ -36,14 +37,11 @@ type Rotator struct {
 	exchange func(token string) input.Form // the arguments of oauth.v2.exchange
 	logger   *slog.Logger
 
-	mu       sync.Mutex
-	tokens   Tokens        // the zero value if they have not been loaded
-	unsaved  Tokens        // newer tokens that could not be stored, or the zero value
-	fetched  time.Time     // when the tokens came from Slack; zero if they came from the store
-	update   chan struct{} // closed when the running update ends; nil if none is running
-	err      error         // of the last update
-	failures int           // updates that failed in a row
-	retryAt  time.Time     // when the next update may begin
+	mu      sync.Mutex
+	tokens  Tokens    // the zero value if they have not been loaded
+	unsaved Tokens    // newer tokens that could not be stored, or the zero value
+	fetched time.Time // when the tokens came from Slack; zero if they came from the store
+	renewal renew.Renewal
 }
 
 // The times of a refresh, counted back from the expiry. It is the same for all processes,
@@ -52,10 +50,6 @@ const (
 	earliestRefresh = 40 * time.Minute
 	latestRefresh   = 20 * time.Minute
 )
-
-// updateTimeout limits an update. It does not end with the context of the call that began
-// it, because Slack may already have replaced the tokens.
-const updateTimeout = time.Minute
 
 // NewRotator returns a Rotator that uses oauth.v2.access. Put the tokens of an installation
 // into the store first, with [TokenStore].Update or [Rotator.Exchange]. NewRotator does not
@@ -107,21 +101,20 @@ func (r *Rotator) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.Strin
 func (r *Rotator) Token(ctx context.Context) (string, error) {
 	for {
 		r.mu.Lock()
-		now, current := time.Now(), r.current()
-		due := !now.Before(r.refreshAt(current)) || r.unsaved.AccessToken != ""
-		held := r.update != nil || now.Before(r.retryAt) // no update can begin now
-		if r.valid(current) && (!due || held) {
+		current, paused := r.current(), r.renewal.Paused()
+		due := !time.Now().Before(r.refreshAt(current)) || r.unsaved.AccessToken != ""
+		valid := r.valid(current)
+		if valid && (!due || paused != nil || r.renewal.Running()) {
 			r.mu.Unlock()
 			return current.AccessToken, nil
 		}
-		if r.update == nil && held {
-			err := r.err
+		if paused != nil {
 			r.mu.Unlock()
-			return "", err
+			return "", paused
 		}
 		ended, _ := r.begin(ctx, "")
 		r.mu.Unlock()
-		if err := await(ctx, ended); err != nil {
+		if err := renew.Await(ctx, ended); err != nil {
 			return "", err
 		}
 	}
@@ -132,29 +125,28 @@ func (r *Rotator) Token(ctx context.Context) (string, error) {
 func (r *Rotator) Refresh(ctx context.Context, stale string) (string, error) {
 	for refreshed := false; ; {
 		r.mu.Lock()
-		current := r.current()
-		if current.AccessToken != "" && current.AccessToken != stale {
+		if current := r.current(); current.AccessToken != "" && current.AccessToken != stale {
 			r.mu.Unlock()
 			return current.AccessToken, nil
 		}
-		if r.update == nil && (refreshed || time.Now().Before(r.retryAt)) {
-			token, err := r.unsaved.AccessToken, r.err
-			if token != "" && token != stale {
-				r.tokens.Expiry, err = time.Now(), nil // so that Token also returns the unsaved one
-			} else if err == nil {
-				err = r.newError(KindUnauthenticated, errors.New("the new token is the one that the server rejected"))
-			}
+		err := r.renewal.Paused()
+		switch token := r.unsaved.AccessToken; {
+		case err != nil && token != "" && token != stale:
+			r.tokens.Expiry = time.Now() // so that Token also returns the unsaved one
 			r.mu.Unlock()
-			return token, err
+			return token, nil
+		case err != nil || r.renewal.Running():
+		case refreshed, time.Since(r.fetched) < time.Minute:
+			err = r.newError(KindUnauthenticated, errors.New("the server rejected a new token"))
 		}
-		if r.update == nil && time.Since(r.fetched) < time.Minute {
+		if err != nil {
 			r.mu.Unlock()
-			return "", r.newError(KindUnauthenticated, errors.New("the server rejected a token that is less than a minute old"))
+			return "", err
 		}
 		var ended <-chan struct{}
 		ended, refreshed = r.begin(ctx, stale)
 		r.mu.Unlock()
-		if err := await(ctx, ended); err != nil {
+		if err := renew.Await(ctx, ended); err != nil {
 			return "", err
 		}
 	}
@@ -172,7 +164,7 @@ func (r *Rotator) Exchange(ctx context.Context, token string) error {
 	if err := input.CheckCredential("token", token); err != nil {
 		return &Error{Service: service, Method: "oauth.v2.exchange", Kind: KindInvalidRequest, Err: err}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), updateTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), renew.Timeout)
 	defer cancel()
 	var failure error
 	tokens, err := r.store.Update(ctx, func(ctx context.Context, stored Tokens) (Tokens, error) {
@@ -189,7 +181,8 @@ func (r *Rotator) Exchange(ctx context.Context, token string) error {
 	defer r.mu.Unlock()
 	switch {
 	case err == nil:
-		r.tokens, r.unsaved, r.err, r.retryAt = tokens, Tokens{}, nil, time.Time{}
+		r.tokens, r.unsaved = tokens, Tokens{}
+		r.renewal.Succeed()
 	case failure != nil:
 		return failure
 	default:
@@ -228,27 +221,10 @@ func (r *Rotator) refreshAt(t Tokens) time.Time {
 	return at
 }
 
-// begin begins an update, unless one is running. It returns a channel that is closed when
-// the update ends. The caller must hold the lock.
+// begin begins an update, unless one is running; see [renew.Renewal.Begin].
 func (r *Rotator) begin(ctx context.Context, stale string) (ended <-chan struct{}, began bool) {
-	if r.update != nil {
-		return r.update, false
-	}
-	done := make(chan struct{})
-	r.update = done
-	loaded, unsaved := r.tokens.AccessToken != "", r.unsaved
-	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), updateTimeout)
-		defer cancel()
-		u := update{rotator: r, stale: stale, unsaved: unsaved}
-		u.run(ctx, loaded)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.finish(&u)
-		r.update = nil
-		close(done)
-	}()
-	return done, true
+	u := &update{rotator: r, stale: stale, unsaved: r.unsaved, load: r.tokens.AccessToken == "" && stale == "" && r.unsaved.AccessToken == ""}
+	return r.renewal.Begin(ctx, &r.mu, u.run, func() { r.finish(u) })
 }
 
 // update is one attempt to get fresh tokens.
@@ -256,6 +232,7 @@ type update struct {
 	rotator *Rotator
 	stale   string // the token that the server rejected, or empty
 	unsaved Tokens // newer tokens than those in the store, or the zero value
+	load    bool   // nothing has been loaded yet
 
 	tokens   Tokens
 	used     string    // the refresh token that was sent to Slack, or empty
@@ -264,9 +241,9 @@ type update struct {
 	storeErr error     // why the tokens could not be loaded or stored
 }
 
-func (u *update) run(ctx context.Context, loaded bool) {
+func (u *update) run(ctx context.Context) {
 	r := u.rotator
-	if !loaded && u.stale == "" && u.unsaved.AccessToken == "" {
+	if u.load {
 		tokens, err := r.store.Load(ctx)
 		switch {
 		case err != nil:
@@ -361,31 +338,25 @@ const maxLifetime = 10 * 365 * 24 * 60 * 60
 
 // finish takes over the result of an update.
 func (r *Rotator) finish(u *update) {
-	switch {
-	case u.err == nil && u.storeErr == nil:
-		r.tokens, r.unsaved, r.err, r.failures, r.retryAt = u.tokens, Tokens{}, nil, 0, time.Time{}
-		r.fetched = u.fetched
+	if u.err == nil && u.storeErr == nil {
+		r.tokens, r.unsaved, r.fetched = u.tokens, Tokens{}, u.fetched
+		r.renewal.Succeed()
 		return
-	case u.err == nil && u.tokens.AccessToken != "":
-		r.unsaved, r.fetched = u.tokens, u.fetched
 	}
-	r.failures++
-	shortest, longest := 5*time.Second, 5*time.Minute
-	if u.storeErr != nil && u.err == nil {
-		r.err = r.storeError(u.storeErr)
-	} else {
-		r.err = u.err
-		if u.used != "" && !mayPass(u.err) {
-			shortest, longest = time.Minute, time.Hour
+	err := u.err
+	if err == nil {
+		err = r.storeError(u.storeErr)
+		if u.tokens.AccessToken != "" {
+			r.unsaved, r.fetched = u.tokens, u.fetched
 		}
 	}
-	wait := min(shortest<<min(r.failures-1, 10), longest)
-	if e, ok := errors.AsType[*Error](r.err); ok {
-		wait = max(wait, min(e.RetryAfter, longest))
+	var requested time.Duration
+	if e, ok := errors.AsType[*Error](err); ok {
+		requested = e.RetryAfter
 	}
-	r.retryAt = time.Now().Add(wait)
+	wait := r.renewal.Fail(err, u.used != "" && u.err != nil && !mayPass(u.err), requested)
 	if r.logger != nil {
-		r.logger.Warn("chatdm: tokens not refreshed", slog.Duration("wait", wait), slog.Any("error", r.err))
+		r.logger.Warn("chatdm: tokens not refreshed", slog.Duration("wait", wait), slog.Any("error", err))
 	}
 }
 
@@ -395,14 +366,4 @@ func (r *Rotator) storeError(err error) error {
 
 func (r *Rotator) newError(kind Kind, err error) error {
 	return r.oauth.engine.Fail("oauth.v2.access", string(kind), 0, err)
-}
-
-// await waits until ended is closed or ctx is done.
-func await(ctx context.Context, ended <-chan struct{}) error {
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -159,6 +159,7 @@ func TestSendWithKey(t *testing.T) {
 		{name: "look-up fails", send: responders{newer}, get: responders{lost}, want: append([]string{send}, get, get, get, get), kind: chatdm.KindUnavailable, unknown: true, text: "cannot find out whether the message was sent: rocketchat chat.getMessage: unavailable"},
 		{name: "look-up without a valid token", send: responders{respond(524, "")}, get: responders{respond(401, `{"status":"error","message":"You must be logged in"}`)}, want: []string{send, get}, kind: chatdm.KindUnavailable, unknown: true, text: "error-unauthorized"},
 		{name: "look-up of another ID", send: responders{newer}, get: responders{storedMessage("other", standup.RoomID, credentials.UserID)}, want: []string{send, get}, kind: chatdm.KindUnavailable, unknown: true, text: "lacks required data"},
+		{name: "look-up fails with a text", send: responders{newer}, get: responders{failed}, want: []string{send, get}, kind: chatdm.KindUnavailable, unknown: true, text: "MongoNetworkError"},
 		{name: "look-up with a code for absent", send: responders{newer}, get: responders{respond(400, `{"success":false,"errorType":"error-invalid-room"}`)}, want: []string{send, get}, kind: chatdm.KindUnavailable, unknown: true, text: "error-invalid-room"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -267,8 +267,8 @@ func TestHistoryEnds(t *testing.T) {
 		})
 	}
 	t.Run("too many messages", func(t *testing.T) {
-		page := strings.Repeat(`{"_id":"m1","ts":"2026-01-01T00:00:02Z"},`, 10_000)
-		s := newScript(wiretest.Respond(200, `{"success":true,"messages":[`+page+`{}]}`))
+		page := strings.Repeat(`,{"_id":"m1","ts":"2026-01-01T00:00:02Z"}`, 10_001)[1:]
+		s := newScript(wiretest.Respond(200, `{"success":true,"messages":[`+page+`]}`))
 		ids, err := collect(t, newClient(t, s).IM.History(t.Context(), params), nil)
 		if wantError(t, err, chatdm.KindUnexpectedResponse); ids != nil {
 			t.Errorf("got %d messages, want none", len(ids))
@@ -342,7 +342,7 @@ func TestHistoryGenerations(t *testing.T) {
 // FuzzHistory reads any page twice: it ends, and has no message twice.
 func FuzzHistory(f *testing.F) {
 	for _, seed := range []string{
-		``, `{}`, `null`, `7`, `{"_id":"a","ts":"2026-01-01T00:00:02Z"}`, `{"_id":"a","ts":"2026-01-01T00:00:02Z"},{"_id":"b","ts":"2026-01-01T00:00:02.0001Z"}`,
+		``, `{}`, `null`, `7`, `{"ts":"2026-01-01T00:00:02Z"}`, `{"_id":"a","ts":"2026-01-01T00:00:02Z"}`, `{"_id":"a","ts":"2026-01-01T00:00:02Z"},{"_id":"b","ts":"2026-01-01T00:00:02.0001Z"}`,
 		`{"_id":"a","ts":"2026-01-01T00:00:02Z"},{"_id":"b","ts":"2025-01-01T00:00:02Z"},{"_id":"c","ts":"2027-01-01T00:00:02Z"}`, `{"_id":"a","ts":"9999-12-31T23:59:59.9999Z"}`,
 	} {
 		f.Add(seed, 1)

@@ -342,7 +342,7 @@ func (p *pager) add(page []Message) bool {
 	p.fresh = slices.DeleteFunc(slices.Clone(page), func(m Message) bool { return p.seen[m.ID] })
 	// A page with fewer messages than requested is the last one if the server has shown
 	// that it sends larger pages. No server limits its pages to one message.
-	p.done = n == 0 || n < min(p.count, p.largest) || n == 1 && p.count > 1 && len(p.fresh) == 0
+	p.done = n == 0 || n < min(p.count, p.largest) || n == 1 && len(p.fresh) == 0
 	p.largest = max(p.largest, n)
 	switch {
 	case p.done:

@@ -43,15 +43,16 @@ type ChatPostMessageParams struct {
 	// did not: it misses a message that was deleted, that appears after the settle time
 	// (see [WithSettleTime]), or whose metadata Slack dropped ([WarningKeyNotStored]).
 	// Only one goroutine or process may use a key at a time. If another process used it,
-	// wait for the settle time after the end of that process.
+	// wait for the settle time after the end of that process. After a success, a call with
+	// the same Key but without Since posts again.
 	Key string
 	// Since is when the first run began that may have posted this message. It makes
 	// PostMessage search for the message first, from one minute before Since. If the
 	// message is missing, PostMessage posts it, but waits first until the settle time has
-	// passed since the client was created. The zero Time means that there was no earlier
-	// run. Since needs Key. Within one Client, it is not needed: for a day, the client
-	// remembers each message whose outcome is unknown, and searches for it before it
-	// posts it again.
+	// passed since the client was created, so create the client after the earlier run has
+	// ended. The zero Time means that there was no earlier run. Since needs Key. For a
+	// message whose outcome is unknown, the same Client needs no Since: for a day, it
+	// searches for the message before it posts it again.
 	Since time.Time
 }
 
@@ -282,12 +283,15 @@ func (c *Client) findLost(ctx context.Context, p *ChatPostMessageParams, start, 
 			break
 		}
 	}
-	plural := "es"
+	plural, method := "es", p.searchMethod()
 	if searches == 1 {
 		plural = ""
 	}
-	text := fmt.Sprintf("did not find the message in %s since %s (%d search%s in %v)", p.searchMethod(),
+	text := fmt.Sprintf("did not find the message in %s since %s (%d search%s in %v)", method,
 		start.Add(-margin).UTC().Format(time.RFC3339), searches, plural, time.Since(lost).Round(time.Millisecond))
+	if searches == 0 {
+		text = "did not search " + method
+	}
 	switch {
 	case last == nil:
 		return errors.New(text)

@@ -72,6 +72,8 @@ func (c *Client) newEngine(token string, cfg engine.Config) (*engine.Engine, err
 	switch _, ours := cfg.Source.(interface{ forSlack() }); {
 	case cfg.TOTP != "":
 		return nil, errors.New("WithTOTP: only rocketchat.Login accepts it")
+	case cfg.TOTPFunc != nil:
+		return nil, errors.New("WithTOTPFunc: only rocketchat.NewLoginSource accepts it")
 	case cfg.Source != nil && !ours:
 		return nil, errors.New("WithCredentialSource: only rocketchat.NewClient accepts it; use WithTokenSource")
 	case cfg.Source != nil && token != "":

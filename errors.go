@@ -59,7 +59,7 @@ func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: ", e.Service, e.Method)
 	b.WriteString(cmp.Or(short(string(e.Code)), string(e.Kind)))
-	if meaning := cmp.Or(catalogue[e.Code].meaning, kindMeanings[e.Kind]); meaning != "" {
+	if meaning := cmp.Or(e.Code.Meaning(), kindMeanings[e.Kind]); meaning != "" {
 		b.WriteString(": " + meaning)
 	}
 	if e.Err != nil {
@@ -247,6 +247,10 @@ func (c Code) Error() string { return string(c) }
 // Kind returns the kind of the code, or [KindUnknown] if the code is not one of
 // the constants.
 func (c Code) Kind() Kind { return cmp.Or(catalogue[c.canonical()].kind, KindUnknown) }
+
+// Meaning returns a short explanation of the code, such as "the user's account is
+// deactivated", or an empty string if the code is not one of the constants.
+func (c Code) Meaning() string { return catalogue[c.canonical()].meaning }
 
 // canonical returns the constant for a code that Slack spells in two ways.
 func (c Code) canonical() Code {

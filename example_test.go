@@ -659,3 +659,11 @@ func ExampleRotator_Format() {
 	// Output:
 	// chatdm.Rotator chatdm.Rotator
 }
+
+func ExampleCode_Meaning() {
+	fmt.Println(chatdm.ErrUserDisabled.Meaning())
+	fmt.Printf("%q\n", chatdm.Code("brand_new").Meaning())
+	// Output:
+	// the user's account is deactivated
+	// ""
+}

@@ -105,9 +105,12 @@ func (s *ChatService) SendMessage(ctx context.Context, params ChatSendMessagePar
 	}
 	m := &body.Message
 	m.RoomID, m.Text, m.ThreadID, m.Attachments = params.RoomID, params.Text, params.ThreadID, attachments
-	keyed := params.Key != ""
-	if keyed {
-		m.ID = messageID(s.client.userID, params.RoomID, params.Key)
+	keyed, userID := params.Key != "", ""
+	if keyed && err == nil {
+		if userID, err = s.client.engine.Owner(ctx, "chat.sendMessage"); err != nil {
+			return nil, err
+		}
+		m.ID = messageID(userID, params.RoomID, params.Key)
 	}
 
 	result := new(ChatSendMessageResult)
@@ -122,7 +125,7 @@ func (s *ChatService) SendMessage(ctx context.Context, params ChatSendMessagePar
 	resolved := false
 	if keyed {
 		r.Resolve = func(ctx context.Context, sent *engine.Response, f *engine.Failure) *engine.Failure {
-			f = s.resolve(ctx, result, m.ID, m.RoomID, sent, f)
+			f = s.resolve(ctx, result, Message{ID: m.ID, RoomID: m.RoomID, UserID: userID}, sent, f)
 			resolved = f == nil
 			return f
 		}
@@ -204,13 +207,13 @@ func refineSend(status int, f *engine.Failure, keyed bool) {
 
 // resolve looks for the message of a key after a call that may have sent it. It
 // returns nil and fills the result if the message is there, or the final failure.
-func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult, id, roomID string, sent *engine.Response, f *engine.Failure) *engine.Failure {
+func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult, want Message, sent *engine.Response, f *engine.Failure) *engine.Failure {
 	lost := sent.LostAnswers
 	_, responded := f.Details.(noCode)
 	if responded {
 		lost-- // the engine counts the last attempt, whose response is not lost
 	}
-	found, err := s.get(ctx, id, sent.Attempts)
+	found, err := s.get(ctx, want.ID, sent.Attempts)
 	if err == nil {
 		sent.Attempts = found.Meta.Attempts
 	}
@@ -219,7 +222,7 @@ func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult
 		sent.Attempts = e.Attempts
 	}
 	switch {
-	case err == nil && found.Message.UserID == s.client.userID && found.Message.RoomID == roomID:
+	case err == nil && found.Message.UserID == want.UserID && found.Message.RoomID == want.RoomID:
 		result.Message, result.Meta = found.Message, found.Meta
 		result.Meta.LostAnswers = lost
 		result.NoOp, result.AlreadySent = lost == 0, lost == 0
@@ -227,7 +230,7 @@ func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult
 	case err == nil, e.Code == ErrNotAllowed:
 		return &engine.Failure{
 			Kind: engine.UnexpectedResponse,
-			Err:  fmt.Errorf("the ID %s, which belongs to the key, is in use by a message of another user or in another room", id),
+			Err:  fmt.Errorf("the ID %s, which belongs to the key, is in use by a message of another user or in another room", want.ID),
 		}
 	case e.Kind != chatdm.KindNotFound || e.Code != "":
 		text := s.client.engine.Cause(fmt.Errorf("cannot find out whether the message was sent: %v", err)) //nolint:errorlint // an error has one kind

@@ -32,7 +32,6 @@ type Client struct {
 	Users *UsersService
 
 	engine      *engine.Engine
-	userID      string
 	findsEmails atomic.Bool // users.info is known to support the argument email
 }
 
@@ -43,30 +42,41 @@ type Client struct {
 //
 // If the URL, a credential, or an option is invalid, NewClient returns a
 // *[chatdm.Error] of [chatdm.KindInvalidRequest]. It does not accept
-// [chatdm.WithBaseURL], [chatdm.WithStrictIM], or [WithTOTP].
+// [chatdm.WithBaseURL], [chatdm.WithStrictIM], or [WithTOTP]. With [WithCredentialSource],
+// creds must be empty.
 func NewClient(serverURL string, creds Credentials, opts ...chatdm.Option) (*Client, error) {
-	err := input.CheckCredential("UserID", creds.UserID)
-	if err == nil {
-		err = input.CheckCredential("AuthToken", creds.AuthToken)
-	}
 	cfg := engine.NewConfig("", opts)
-	if err == nil && cfg.TOTP != "" {
-		err = errors.New("WithTOTP: only Login accepts it")
-	}
-	var e *engine.Engine
-	if err == nil {
-		e, err = newEngine(serverURL, cfg, map[string]string{"X-User-Id": creds.UserID, "X-Auth-Token": creds.AuthToken}, creds.AuthToken)
-	}
+	e, err := newClientEngine(serverURL, creds, cfg)
 	if err != nil {
 		return nil, &chatdm.Error{Service: service, Method: "NewClient", Kind: chatdm.KindInvalidRequest, Err: err}
 	}
-	c := &Client{engine: e, userID: creds.UserID}
+	c := &Client{engine: e}
 	c.Chat, c.IM, c.Users = &ChatService{client: c}, &IMService{client: c}, &UsersService{client: c}
 	return c, nil
 }
 
+func newClientEngine(serverURL string, creds Credentials, cfg engine.Config) (*engine.Engine, error) {
+	switch _, ours := cfg.Source.(interface{ forRocketChat() }); {
+	case cfg.TOTP != "":
+		return nil, errors.New("WithTOTP: only Login accepts it")
+	case cfg.TOTPFunc != nil:
+		return nil, errors.New("WithTOTPFunc: only NewLoginSource accepts it")
+	case cfg.Source != nil && !ours:
+		return nil, errors.New("WithTokenSource: only chatdm.NewClient accepts it; use WithCredentialSource")
+	case cfg.Source != nil && creds != Credentials{}:
+		return nil, errors.New("creds: must be empty, because WithCredentialSource is set")
+	case cfg.Source != nil:
+		return newEngine(serverURL, cfg, nil)
+	}
+	credential, err := creds.credential()
+	if err != nil {
+		return nil, err
+	}
+	return newEngine(serverURL, cfg, credential)
+}
+
 // newEngine returns the engine of a client or of a login.
-func newEngine(serverURL string, cfg engine.Config, header map[string]string, secrets ...string) (*engine.Engine, error) {
+func newEngine(serverURL string, cfg engine.Config, credential *engine.Credential, secrets ...string) (*engine.Engine, error) {
 	switch {
 	case cfg.BaseURL != "":
 		return nil, errors.New("WithBaseURL: pass the server's URL as serverURL instead")
@@ -74,10 +84,10 @@ func newEngine(serverURL string, cfg engine.Config, header map[string]string, se
 		return nil, errors.New("WithStrictIM: only chatdm.NewClient accepts it")
 	}
 	cfg.BaseURL = strings.TrimSuffix(strings.TrimRight(serverURL, "/"), apiRoot) + apiRoot
-	header["Content-Type"] = "application/json" // without it the server does not parse the body
 	return engine.New(cfg, engine.Platform{
-		Service: service, URLName: "serverURL", Header: header, Secrets: secrets,
-		RequestIDHeader: "X-Request-Id", // set by a proxy; Rocket.Chat sends none
+		Service: service, URLName: "serverURL", Credential: credential, Secrets: secrets,
+		Header:          map[string]string{"Content-Type": "application/json"}, // without it the server does not parse the body
+		RequestIDHeader: "X-Request-Id",                                        // set by a proxy; Rocket.Chat sends none
 		NewError:        newError,
 	})
 }
@@ -257,7 +267,10 @@ func (r *request) classify(e *engine.Engine, raw *engine.Response) *engine.Failu
 		f.RetryAfter = requestedWait(raw, f)
 	case malformed == nil && code != "":
 		f.Kind, f.Code = string(code.Kind()), string(code)
-		if raw.Status < 500 { // the code of a 5xx may come from a gateway
+		switch {
+		case raw.Status == http.StatusUnauthorized && code == ErrUnauthorized && r.Method != loginPath:
+			f.Effect = engine.Expired
+		case raw.Status < 500: // the code of a 5xx may come from a gateway
 			f.Effect = engine.Final
 		}
 		if !isKnownCode(code) {

@@ -410,3 +410,76 @@ func ExampleUsersService_Info() {
 	// zoe1 zoe true
 	// true
 }
+
+func ExampleNewLoginSource() {
+	server := chatdmtest.NewRocketChat()
+	defer server.Close()
+	source, err := rocketchat.NewLoginSource(server.URL, "member", chatdmtest.RocketChatPassword)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, err := rocketchat.NewClient(server.URL, rocketchat.Credentials{}, rocketchat.WithCredentialSource(source))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	res, err := client.IM.Create(context.Background(), rocketchat.IMCreateParams{Usernames: []string{"alice"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.Room.Usernames)
+	// Output:
+	// [alice member]
+}
+
+func ExampleLoginSource_Credentials() {
+	server := chatdmtest.NewRocketChat()
+	defer server.Close()
+	source, err := rocketchat.NewLoginSource(server.URL, "member", "wrong")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = source.Credentials(context.Background())
+	fmt.Println(errors.Is(err, chatdm.KindUnauthenticated))
+	// Output:
+	// true
+}
+
+func ExampleLoginSource_Refresh() {
+	server := chatdmtest.NewRocketChat()
+	defer server.Close()
+	source, err := rocketchat.NewLoginSource(server.URL, "member", chatdmtest.RocketChatPassword)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stale := rocketchat.Credentials{UserID: chatdmtest.RocketChatMemberID, AuthToken: "dropped"}
+	fresh, err := source.Refresh(context.Background(), stale)
+	fmt.Println(fresh != stale, err)
+	// Output:
+	// true <nil>
+}
+
+func ExampleLoginSource_String() {
+	source, err := rocketchat.NewLoginSource("https://chat.example.org", "alice", "secret")
+	fmt.Println(source.String(), err)
+	// Output:
+	// rocketchat.LoginSource <nil>
+}
+
+func ExampleLoginSource_GoString() {
+	source, err := rocketchat.NewLoginSource("https://chat.example.org", "alice", "secret")
+	fmt.Printf("%#v %v\n", source, err)
+	// Output:
+	// rocketchat.LoginSource <nil>
+}
+
+func ExampleLoginSource_Format() {
+	source, err := rocketchat.NewLoginSource("https://chat.example.org", "alice", "secret")
+	fmt.Printf("%+v %d %v\n", source, source, err)
+	// Output:
+	// rocketchat.LoginSource rocketchat.LoginSource <nil>
+}

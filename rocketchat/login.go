@@ -37,6 +37,18 @@ func (c Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.St
 // LogValue returns the same text as String.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
+// credential returns what the engine needs, or an error that names what is invalid.
+func (c Credentials) credential() (*engine.Credential, error) {
+	if err := input.CheckCredential("UserID", c.UserID); err != nil {
+		return nil, err
+	}
+	if err := input.CheckCredential("AuthToken", c.AuthToken); err != nil {
+		return nil, err
+	}
+	header := http.Header{"X-User-Id": {c.UserID}, "X-Auth-Token": {c.AuthToken}}
+	return &engine.Credential{Owner: c.UserID, Secret: c.AuthToken, Header: header}, nil
+}
+
 var errNoJSON = errors.New("rocketchat.Credentials: cannot be encoded as JSON because they contain a secret; use MarshalBinary and UnmarshalBinary")
 
 // MarshalJSON always returns an error, because loggers marshal nested values.
@@ -87,14 +99,17 @@ const loginPath = "login"
 //
 // Documented at https://developer.rocket.chat/apidocs/login-with-username-and-password.
 func Login(ctx context.Context, serverURL, user, password string, opts ...chatdm.Option) (Credentials, error) {
-	var err error
+	return login(ctx, serverURL, loginParams{User: user, Password: password}, checkLogin(user, password), opts)
+}
+
+func checkLogin(user, password string) error {
 	switch {
 	case user == "":
-		err = errors.New("user: must not be empty")
+		return errors.New("user: must not be empty")
 	case password == "":
-		err = errors.New("password: must not be empty")
+		return errors.New("password: must not be empty")
 	}
-	return login(ctx, serverURL, loginParams{User: user, Password: password}, err, opts)
+	return nil
 }
 
 // Resume logs in with the token of an earlier [Login] and returns credentials. If the
@@ -116,12 +131,22 @@ func login(ctx context.Context, serverURL string, params loginParams, invalid er
 	cfg := engine.NewConfig("", opts)
 	params.Code = cfg.TOTP
 	var e *engine.Engine
-	if invalid == nil {
-		e, invalid = newEngine(serverURL, cfg, map[string]string{}, params.Password, params.Resume, cfg.TOTP)
+	switch {
+	case invalid != nil:
+	case cfg.Source != nil:
+		invalid = errors.New("WithCredentialSource: only NewClient accepts it")
+	case cfg.TOTPFunc != nil:
+		invalid = errors.New("WithTOTPFunc: only NewLoginSource accepts it")
+	default:
+		e, invalid = newEngine(serverURL, cfg, nil, params.Password, params.Resume, cfg.TOTP)
 	}
 	if invalid != nil {
 		return Credentials{}, &chatdm.Error{Service: service, Method: loginPath, Kind: chatdm.KindInvalidRequest, Err: invalid}
 	}
+	return sendLogin(ctx, e, params)
+}
+
+func sendLogin(ctx context.Context, e *engine.Engine, params loginParams) (Credentials, error) {
 	resp, err := do(ctx, e, request{
 		Request: engine.Request{Method: loginPath, Verb: http.MethodPost, Confidential: true},
 		params:  params, verify: func(r *response) *engine.Failure { return required(r.Data.UserID != "" && r.Data.AuthToken != "") },

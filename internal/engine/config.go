@@ -30,9 +30,10 @@ type Config struct {
 	Logger           *slog.Logger
 	MaxResponseBytes int64
 	InsecureHTTP     bool
-	StrictIM         bool          // Slack only
-	SettleTime       time.Duration // Slack only
-	TOTP             string        // Rocket.Chat's Login only
+	StrictIM         bool                                  // Slack only
+	SettleTime       time.Duration                         // Slack only
+	TOTP             string                                // Rocket.Chat's Login only
+	TOTPFunc         func(context.Context) (string, error) // Rocket.Chat's LoginSource only
 }
 
 // RetryPolicy has the same fields as the root package's RetryPolicy.
@@ -53,6 +54,7 @@ type Limiter interface {
 // Credential authenticates attempts. It is always used as a pointer, because fmt does
 // not print what a nested pointer points to.
 type Credential struct {
+	Owner  string // the user, if the platform needs to know it
 	Secret string
 	Header http.Header // must not be modified
 }
@@ -72,7 +74,7 @@ type CredentialRefresher interface {
 
 // NewConfig applies options to the default configuration. It ignores nil options.
 func NewConfig[Option ~func(*Config)](baseURL string, opts []Option) Config {
-	cfg := Config{BaseURL: baseURL, Header: make(http.Header), MaxResponseBytes: 4 << 20, SettleTime: 90 * time.Second}
+	cfg := Config{BaseURL: baseURL, Header: make(http.Header), MaxResponseBytes: 4 << 20, SettleTime: DefaultSettleTime}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&cfg)
@@ -81,6 +83,9 @@ func NewConfig[Option ~func(*Config)](baseURL string, opts []Option) Config {
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, "chatdm/"+Version+" (+https://github.com/chatdm/chatdm)")
 	return cfg
 }
+
+// DefaultSettleTime is the default of Config.SettleTime.
+const DefaultSettleTime = 90 * time.Second
 
 // Version is the version in the User-Agent header.
 const Version = "0.1.0"

@@ -165,6 +165,18 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 	return err
 }
 
+// Owner returns the user whose credential the next attempt of a method uses.
+func (e *Engine) Owner(ctx context.Context, method string) (string, error) {
+	if ctx == nil {
+		return "", e.Fail(method, InvalidRequest, 0, errors.New("ctx: must not be nil"))
+	}
+	c := &call{Context: ctx, engine: e, request: &Request{Method: method}}
+	if c.record(c.authenticate()); c.failure != nil {
+		return "", e.platform.NewError(c.outcome())
+	}
+	return c.credential.Owner, nil
+}
+
 // Fail returns the error of a call that fails outside Send.
 func (e *Engine) Fail(method, kind string, attempts int, cause error) error {
 	return e.platform.NewError(Outcome{Method: method, Failure: Failure{Kind: kind, Err: e.Cause(cause)}, Attempts: attempts})

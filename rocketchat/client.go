@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/chatdm/chatdm"
@@ -26,9 +27,13 @@ const (
 // Client calls one Rocket.Chat server as one user. It is safe for concurrent use
 // by multiple goroutines. A 429 pauses the endpoint for all of them.
 type Client struct {
-	IM *IMService
+	Chat  *ChatService
+	IM    *IMService
+	Users *UsersService
 
-	engine *engine.Engine
+	engine      *engine.Engine
+	userID      string
+	findsEmails atomic.Bool // users.info is known to support the argument email
 }
 
 // NewClient returns a client for the server at serverURL. It does not contact the
@@ -55,8 +60,8 @@ func NewClient(serverURL string, creds Credentials, opts ...chatdm.Option) (*Cli
 	if err != nil {
 		return nil, &chatdm.Error{Service: service, Method: "NewClient", Kind: chatdm.KindInvalidRequest, Err: err}
 	}
-	c := &Client{engine: e}
-	c.IM = &IMService{client: c}
+	c := &Client{engine: e, userID: creds.UserID}
+	c.Chat, c.IM, c.Users = &ChatService{client: c}, &IMService{client: c}, &UsersService{client: c}
 	return c, nil
 }
 
@@ -142,12 +147,29 @@ func returnsCredentials(path string) bool {
 type request struct {
 	engine.Request
 	params              any
-	invalid             error                // why the params cannot be sent
-	acceptAlreadyClosed bool                 // a 400 that says "already closed" is a success
-	missingData         func(*response) bool // reports whether a success lacks required data; may be nil
-	result              any                  // the result argument of Call
+	invalid             error // why the params cannot be sent
+	acceptAlreadyClosed bool  // a 400 that says "already closed" is a success
+	result              any   // the result argument of Call
+	// decode decodes a response with fields that type response lacks. If it is nil,
+	// there are none.
+	decode func(*engine.Response) (response, error)
+	// verify returns nil if a success has the data it must have. If verify is nil, it
+	// needs none.
+	verify func(*response) *engine.Failure
+	// refine changes the failure of an error response whose meaning depends on the
+	// endpoint. If it is nil, there are none.
+	refine func(status int, f *engine.Failure)
 
 	response
+}
+
+// required returns a failure unless ok, which reports whether a success has the
+// data it must have.
+func required(ok bool) *engine.Failure {
+	if ok {
+		return nil
+	}
+	return &engine.Failure{Kind: engine.UnexpectedResponse, Err: errors.New("the call succeeded, but the response lacks required data")}
 }
 
 // response has the fields that this package reads from any endpoint's response.
@@ -203,33 +225,31 @@ func (r *request) encode() (err error) {
 func (r *request) classify(e *engine.Engine, raw *engine.Response) *engine.Failure {
 	r.response = response{} // discard what an earlier attempt decoded
 	resp := &r.response
-	malformed := raw.Decode(resp)
+	var malformed error
+	if r.decode != nil {
+		*resp, malformed = r.decode(raw)
+	} else {
+		malformed = raw.Decode(resp)
+	}
 	ok := malformed == nil && raw.Status < 300 && (resp.Success || resp.Status == "success" && !strings.HasPrefix(r.Method, "im."))
 	if r.acceptAlreadyClosed && raw.Status == http.StatusBadRequest && resp.saysAlreadyClosed() {
 		ok, resp.alreadyClosed = true, true
 	}
-	var problem, quote string
-	switch {
-	case ok && r.missingData != nil && r.missingData(resp):
-		problem = "the call succeeded, but the response lacks required data"
-	case ok && r.result != nil:
-		if err := json.Unmarshal(raw.Body, r.result); err != nil {
-			problem, quote = "the call succeeded, but the response cannot be decoded into result", err.Error()
+	if ok {
+		f := r.check(raw)
+		if f == nil {
+			resp.meta = chatdm.Meta{
+				Method: r.Method, StatusCode: raw.Status, RequestID: raw.RequestID,
+				Attempts: r.EarlierAttempts + raw.Attempts, LostAnswers: raw.LostAnswers,
+			}
+			return nil
 		}
-	}
-	if ok && problem == "" {
-		resp.meta = chatdm.Meta{
-			Method: r.Method, StatusCode: raw.Status, RequestID: raw.RequestID, Attempts: raw.Attempts, LostAnswers: raw.LostAnswers,
-		}
-		return nil
+		f.Message, f.RetryAfter, f.Effect = resp.text(), engine.RetryAfter(raw.Header), engine.EffectForStatus(raw.Status)
+		return f
 	}
 
 	f := &engine.Failure{
 		Kind: engine.UnexpectedResponse, Message: resp.text(), RetryAfter: engine.RetryAfter(raw.Header), Effect: engine.EffectForStatus(raw.Status),
-	}
-	if ok {
-		f.Err, f.Quote = errors.New(problem), quote
-		return f
 	}
 	switch code := resp.code(raw.Status, r.Method == loginPath); {
 	case raw.Status == http.StatusTooManyRequests, code == ErrTooManyRequests: // a proxy may have changed the status
@@ -258,7 +278,25 @@ func (r *request) classify(e *engine.Engine, raw *engine.Response) *engine.Failu
 	default:
 		f.Err = errors.New("neither a success nor an error")
 	}
+	if r.refine != nil && malformed == nil && !resp.Success {
+		r.refine(raw.Status, f)
+	}
 	return f
+}
+
+// check returns nil if a success has everything that the caller needs.
+func (r *request) check(raw *engine.Response) *engine.Failure {
+	if r.verify != nil {
+		return r.verify(&r.response)
+	}
+	if r.result != nil {
+		if err := json.Unmarshal(raw.Body, r.result); err != nil {
+			return &engine.Failure{
+				Kind: engine.UnexpectedResponse, Err: errors.New("the call succeeded, but the response cannot be decoded into result"), Quote: err.Error(),
+			}
+		}
+	}
+	return nil
 }
 
 var waitPattern = regexp.MustCompile(`wait (\d+) seconds?`)

@@ -42,10 +42,29 @@ const (
 	ErrCreatorNotInRoom             chatdm.Code = "error-creator-not-in-room"
 	ErrThisIsAPremiumFeature        chatdm.Code = "error-this-is-a-premium-feature"
 	ErrTooManyRequests              chatdm.Code = "error-too-many-requests"
-	ErrTOTPRequired                 chatdm.Code = "totp-required"
-	ErrTOTPInvalid                  chatdm.Code = "totp-invalid"
-	ErrTOTPMaxAttempts              chatdm.Code = "totp-max-attempts"
-	ErrTOTPUserNotFound             chatdm.Code = "totp-user-not-found"
+	// ErrInvalidFilter is returned by servers before 6.0 when users.info has no argument
+	// that they know.
+	ErrInvalidFilter chatdm.Code = "invalid-filter"
+
+	// ErrRoomIsReadOnly is returned when the room is read-only, as a direct message is
+	// after one of two members has been deactivated. Servers send a text, which the
+	// client converts.
+	ErrRoomIsReadOnly chatdm.Code = "room_is_read_only"
+	// ErrRoomIsBlocked is returned when one of the two members has blocked the other.
+	ErrRoomIsBlocked       chatdm.Code = "room_is_blocked"
+	ErrRoomIsArchived      chatdm.Code = "room_is_archived"
+	ErrABACRoomLocked      chatdm.Code = "error-abac-room-locked"
+	ErrYouHaveBeenMuted    chatdm.Code = "You_have_been_muted"
+	ErrActionNotAllowed    chatdm.Code = "error-action-not-allowed"
+	ErrInvalidMessage      chatdm.Code = "error-invalid-message"
+	ErrMessageSizeExceeded chatdm.Code = "error-message-size-exceeded"
+	ErrMessageTSOutOfSync  chatdm.Code = "error-message-ts-out-of-sync"
+	ErrRestrictedWorkspace chatdm.Code = "restricted-workspace"
+
+	ErrTOTPRequired     chatdm.Code = "totp-required"
+	ErrTOTPInvalid      chatdm.Code = "totp-invalid"
+	ErrTOTPMaxAttempts  chatdm.Code = "totp-max-attempts"
+	ErrTOTPUserNotFound chatdm.Code = "totp-user-not-found"
 )
 
 // report has the fields of a response that describe a failure.
@@ -90,7 +109,23 @@ var aliases = map[chatdm.Code]chatdm.Code{
 	// Since 6.4, im.close sends this if the caller has no subscription to the room.
 	// Older servers send the code.
 	"The user is not subscribed to the room": ErrRoomNotFound,
+
+	// chat.sendMessage sends these texts instead of a code.
+	"You can't send messages because the room is readonly.": ErrRoomIsReadOnly,
+	"Not enough permission":                                 ErrNotAuthorized,
+	"The 'rid' property on the message object is missing.":  ErrInvalidParams,
+	"Cannot send system messages using 'chat.sendMessage'":  ErrInvalidParams,
+	"Custom fields not enabled":                             ErrInvalidParams,
+	"Invalid custom fields":                                 ErrInvalidParams,
+	"Invalid custom fields config":                          ErrInvalidParams,
+
+	"The \"msgId\" query parameter must be provided.": ErrInvalidParams, // chat.getMessage
+	"User not found.":       ErrInvalidUser,   // users.info
+	"Invalid search query.": ErrInvalidParams, // users.info
 }
+
+// matchError is how a text of Meteor begins if an argument has the wrong type.
+const matchError = "Match error: "
 
 // code returns the code of a failed call's response, or "". Servers also use
 // error-unauthorized when they accept the credentials but deny permission.
@@ -104,6 +139,9 @@ func (r *report) code(status int, login bool) chatdm.Code {
 	}
 	if sentinel, ok := aliases[code]; ok {
 		code = sentinel
+	}
+	if code == "" && strings.HasPrefix(string(r.Error), matchError) {
+		code = ErrInvalidParams
 	}
 	switch {
 	case status == http.StatusUnauthorized && code == "":

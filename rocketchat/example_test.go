@@ -279,3 +279,134 @@ func ExampleCredentials_UnmarshalBinary() {
 	// Output:
 	// u1 <nil>
 }
+
+func ExampleChatService_SendMessage() {
+	server, client := newExample()
+	defer server.Close()
+	ctx := context.Background()
+
+	dm, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"alice"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	reminder := rocketchat.ChatSendMessageParams{RoomID: dm.Room.ID, Text: "Standup in five minutes.", Key: "standup/2026-11-21"}
+	for range 2 { // as if the program was restarted
+		res, err := client.Chat.SendMessage(ctx, reminder)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(res.Message.Username, res.Message.Text, res.AlreadySent)
+	}
+	fmt.Println("messages:", len(server.Messages(dm.Room.ID)))
+	// Output:
+	// admin Standup in five minutes. false
+	// admin Standup in five minutes. true
+	// messages: 1
+}
+
+// The server stores the message, but the response is lost. Because of the Key,
+// the client can find out.
+func ExampleChatSendMessageParams() {
+	server, client := newExample(chatdm.WithRetry(chatdm.RetryPolicy{BaseWait: 1}))
+	defer server.Close()
+	ctx := context.Background()
+
+	dm, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"alice"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	server.Fail("chat.sendMessage", 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	res, err := client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: dm.Room.ID, Text: "The build is green.", Key: "build-1284"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("found by", res.Meta.Method, "after", res.Meta.LostAnswers, "lost response")
+	fmt.Println("messages:", len(server.Messages(dm.Room.ID)))
+	// Output:
+	// found by chat.getMessage after 1 lost response
+	// messages: 1
+}
+
+func ExampleChatService_GetMessage() {
+	server, client := newExample()
+	defer server.Close()
+	ctx := context.Background()
+
+	dm, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"alice"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	sent, err := client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: dm.Room.ID, Text: "Hello"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	res, err := client.Chat.GetMessage(ctx, sent.Message.ID)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.Message.Text)
+	_, err = client.Chat.GetMessage(ctx, "nothing")
+	fmt.Println(errors.Is(err, chatdm.KindNotFound))
+	// Output:
+	// Hello
+	// true
+}
+
+func ExampleIMService_History() {
+	server, client := newExample()
+	defer server.Close()
+	ctx := context.Background()
+
+	dm, err := client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"alice"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, text := range []string{"one", "two", "three"} {
+		if _, err := client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: dm.Room.ID, Text: text}); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	for m, err := range client.IM.History(ctx, rocketchat.IMHistoryParams{RoomID: dm.Room.ID}) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(m.Username, m.Text)
+	}
+	// Output:
+	// admin three
+	// admin two
+	// admin one
+}
+
+func ExampleUsersService_Info() {
+	server, client := newExample()
+	defer server.Close()
+	server.AddUser(chatdmtest.RocketChatUser{ID: "zoe1", Username: "zoe", Email: "zoe@example.org"})
+	ctx := context.Background()
+
+	for _, target := range []rocketchat.UserTarget{rocketchat.Username("zoe"), rocketchat.UserID("zoe1"), rocketchat.Email("zoe@example.org")} {
+		res, err := client.Users.Info(ctx, target)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(res.User.ID, res.User.Username, res.User.Active)
+	}
+	_, err := client.Users.Info(ctx, rocketchat.Username("nobody"))
+	fmt.Println(errors.Is(err, chatdm.KindNotFound))
+	// Output:
+	// zoe1 zoe true
+	// zoe1 zoe true
+	// zoe1 zoe true
+	// true
+}

@@ -4,8 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/internal/engine"
@@ -80,7 +86,7 @@ func (s *IMService) Create(ctx context.Context, params IMCreateParams) (*CreateR
 	}
 	resp, err := do(ctx, s.client.engine, request{
 		Request: engine.Request{Method: "im.create", Verb: http.MethodPost, Idempotent: true},
-		params:  body, invalid: err, missingData: func(r *response) bool { return r.roomID() == "" },
+		params:  body, invalid: err, verify: func(r *response) *engine.Failure { return required(r.roomID() != "") },
 	})
 	if err != nil {
 		return nil, err
@@ -196,3 +202,179 @@ func (s *IMService) Delete(ctx context.Context, target Target) (*DeleteResult, e
 // roomID returns the room's ID. The documented responses lack _id, and the
 // responses of old servers lack rid.
 func (r *response) roomID() string { return cmp.Or(r.Room.RID, r.Room.ID) }
+
+// IMHistoryParams holds the arguments of [IMService.History].
+type IMHistoryParams struct {
+	RoomID string // ID of the direct message
+	// Oldest and Latest limit the times of the messages, both exclusively unless
+	// Inclusive is set. The zero Time means no limit.
+	Oldest, Latest time.Time
+	Inclusive      bool
+	Limit          int // messages per page, at most 1,000; 0 means 100, which is the most that a server sends by default
+}
+
+// History returns an iterator over the messages in a direct message, newest first,
+// including the replies in threads. It requests each page when the loop gets to it.
+// Messages that arrive in the meantime do not make it repeat or omit any. If a call
+// fails or ctx is done, the iterator yields the error once, with a zero Message, and
+// stops. Each range loop starts over at the newest message. The call is idempotent.
+// The caller needs to be a member of the room.
+//
+// The error is of [chatdm.KindUnexpectedResponse] if a page has more than 10,000
+// messages, or if a page has the same messages as an earlier one. Typical errors are
+// [ErrInvalidChannel], [ErrRoomNotFound], and [ErrForbidden] if the room does not
+// exist, is not a direct message, or does not have the caller as a member.
+//
+// Documented at https://developer.rocket.chat/apidocs/dm-history-1.
+func (s *IMService) History(ctx context.Context, params IMHistoryParams) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		p := newPager(params)
+		for {
+			var page []Message
+			resp, err := do(ctx, s.client.engine, p.request(params, &page))
+			if err == nil && !p.add(page) {
+				err = s.client.engine.Fail("im.history", engine.UnexpectedResponse, resp.meta.Attempts, errors.New("the server repeated a page"))
+			}
+			if err != nil {
+				yield(Message{}, err)
+				return
+			}
+			for _, m := range p.fresh {
+				if err := ctx.Err(); err != nil {
+					yield(Message{}, s.client.engine.Fail("im.history", engine.Canceled, resp.meta.Attempts, err))
+					return
+				}
+				if params.includes(m.Time) && !yield(m, nil) {
+					return
+				}
+			}
+			if p.done {
+				return
+			}
+		}
+	}
+}
+
+// includes reports whether t is within the limits.
+func (p *IMHistoryParams) includes(t time.Time) bool {
+	within := func(order int) bool { return order > 0 || order == 0 && p.Inclusive }
+	return (p.Oldest.IsZero() || within(t.Compare(p.Oldest))) && (p.Latest.IsZero() || within(p.Latest.Compare(t)))
+}
+
+// pager requests the pages of im.history by time. An offset would repeat a message
+// for each one that arrives in the meantime, and omit one for each that is deleted.
+//
+// Several messages can have the same time. Therefore each page begins at the time at
+// which the page before it ended, and the pager drops what it has already seen. Only if
+// a whole page has this time does the pager use an offset.
+type pager struct {
+	latest  time.Time       // the next page begins here; zero means at the newest message
+	seen    map[string]bool // the IDs of the messages at this time that were on a page
+	offset  int             // the number of messages at this time to skip
+	limit   int             // messages per page
+	count   int             // messages requested for the page
+	largest int             // the number of messages on the largest page so far: the server may limit it
+
+	fresh []Message // the messages of the last page that were on no page before
+	done  bool      // there is no next page
+}
+
+func newPager(params IMHistoryParams) *pager {
+	return &pager{latest: params.Latest, limit: cmp.Or(params.Limit, 100)}
+}
+
+// request returns the request for the next page. It always includes the messages at the
+// limits, because servers before 4.8 ignore the value of inclusive.
+func (p *pager) request(params IMHistoryParams, page *[]Message) request {
+	p.count = p.limit + len(p.seen)
+	query := url.Values{
+		"roomId": {params.RoomID}, "count": {strconv.Itoa(p.count)}, "inclusive": {"true"}, "showThreadMessages": {"true"},
+	}
+	if !params.Oldest.IsZero() {
+		query.Set("oldest", params.Oldest.UTC().Format(wireTime))
+	}
+	if !p.latest.IsZero() {
+		// Servers count milliseconds. Round up, and let History drop what is too new.
+		query.Set("latest", p.latest.Add(time.Millisecond-1).UTC().Format(wireTime))
+	}
+	if p.offset > 0 {
+		query.Set("offset", strconv.Itoa(p.offset))
+	}
+	return request{
+		Request: engine.Request{Method: "im.history", Verb: http.MethodGet, Idempotent: true},
+		params:  query, invalid: params.check(),
+		decode: func(raw *engine.Response) (response, error) {
+			var body struct {
+				response
+				Messages []wireMessage `json:"messages"`
+			}
+			err := raw.DecodePage(&body)
+			*page = nil
+			if body.Messages != nil {
+				*page = make([]Message, len(body.Messages))
+			}
+			for i, m := range body.Messages {
+				(*page)[i] = m.message()
+			}
+			return body.response, err
+		},
+		verify: func(*response) *engine.Failure {
+			withoutTime := func(m Message) bool { return m.ID == "" || m.Time.IsZero() }
+			return required(*page != nil && !slices.ContainsFunc(*page, withoutTime))
+		},
+	}
+}
+
+// wireTime is the format of JavaScript. It drops what is less than a millisecond.
+const wireTime = "2006-01-02T15:04:05.000Z"
+
+// add adds a page. It returns false if the server repeats what it has sent.
+func (p *pager) add(page []Message) bool {
+	n, first, end := len(page), p.seen == nil, p.latest
+	for i, m := range page {
+		switch at := m.Time.Truncate(time.Millisecond); {
+		case !first && at.After(p.latest):
+			return false
+		case first && i == 0, at.Before(end):
+			end = at
+		}
+	}
+	p.fresh = slices.DeleteFunc(slices.Clone(page), func(m Message) bool { return p.seen[m.ID] })
+	// A page with fewer messages than requested is the last one if the server has shown
+	// that it sends larger pages. No server limits its pages to one message.
+	p.done = n == 0 || n < min(p.count, p.largest) || n == 1 && p.count > 1 && len(p.fresh) == 0
+	p.largest = max(p.largest, n)
+	switch {
+	case p.done:
+		return true
+	case len(p.fresh) == 0:
+		repeated := p.offset > 0
+		p.offset += n
+		return !repeated
+	case first || end.Before(p.latest):
+		p.latest, p.offset, p.seen = end, 0, make(map[string]bool)
+	default: // all have the same time
+		p.offset += n
+	}
+	for _, m := range page {
+		if m.Time.Truncate(time.Millisecond).Equal(end) {
+			p.seen[m.ID] = true
+		}
+	}
+	return true
+}
+
+func (p *IMHistoryParams) check() error {
+	for _, limit := range []struct {
+		name string
+		time time.Time
+	}{{"oldest", p.Oldest}, {"latest", p.Latest}} {
+		if year := limit.time.UTC().Year(); year < 0 || year > 9999 {
+			return fmt.Errorf("%s: got the year %d, want 0 to 9999", limit.name, year)
+		}
+	}
+	if p.Limit < 0 || p.Limit > 1000 {
+		return fmt.Errorf("limit: got %d, want 0 to 1000", p.Limit)
+	}
+	return input.CheckID("roomId", p.RoomID)
+}

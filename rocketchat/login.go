@@ -124,7 +124,7 @@ func login(ctx context.Context, serverURL string, params loginParams, invalid er
 	}
 	resp, err := do(ctx, e, request{
 		Request: engine.Request{Method: loginPath, Verb: http.MethodPost, Confidential: true},
-		params:  params, missingData: func(r *response) bool { return r.Data.UserID == "" || r.Data.AuthToken == "" },
+		params:  params, verify: func(r *response) *engine.Failure { return required(r.Data.UserID != "" && r.Data.AuthToken != "") },
 	})
 	if err != nil {
 		return Credentials{}, err

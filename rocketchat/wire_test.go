@@ -140,7 +140,7 @@ func TestAnswers(t *testing.T) {
 			"numeric_error_type":      {"500", unknown, 400, "Something"},
 			"new_code":                {"error-brand-new", unknown, 400, "What is this"},
 			"free_text":               {"", unknown, 400, "MongoServerSelectionError: connect ECONNREFUSED 10.0.0.7:27017"},
-			"match_error":             {"", unknown, 400, "Match error"},
+			"match_error":             {rocketchat.ErrInvalidParams, "", 400, "Match error"},
 			"unauthorized_3.18":       {rocketchat.ErrUnauthorized, chatdm.KindUnauthenticated, 401, "You must be logged in"},
 			"unauthorized_7":          {rocketchat.ErrUnauthorized, "", 401, "You must be logged in"},
 			"unauthorized_9":          {rocketchat.ErrUnauthorized, "", 401, "You must be logged in"},

@@ -67,7 +67,7 @@ func checkSuccess(t *testing.T, name string, res any) {
 	good := true
 	switch res := res.(type) {
 	case nil: // an empty list
-		good = name == "chatdm.ConversationsService.List" || name == "chatdm.ConversationsService.History"
+		good = strings.HasSuffix(name, ".List") || strings.HasSuffix(name, ".History")
 	case *chatdm.OpenResult:
 		good = res.Channel.ID != ""
 	case *chatdm.Channel:
@@ -80,6 +80,14 @@ func checkSuccess(t *testing.T, name string, res any) {
 		good = res.User.ID != ""
 	case *chatdm.AuthTestResult:
 		good = res.UserID != ""
+	case *rocketchat.Message:
+		good = res.ID != "" && !res.Time.IsZero()
+	case *rocketchat.ChatSendMessageResult:
+		good = res.Message.ID != "" && !res.NoOp && !res.AlreadySent
+	case *rocketchat.MessageResult:
+		good = res.Message.ID == "m1"
+	case *rocketchat.UserResult:
+		good = strings.EqualFold(res.User.Username, "bob")
 	case *rocketchat.CreateResult:
 		good = res.Room.ID != ""
 	case rocketchat.Credentials:

@@ -46,7 +46,7 @@ func (p *program) demo(ctx context.Context) (int, error) {
 	}
 	d.stderr = p.stdout // in order
 	d.people, d.text, d.name = filepath.Join(dir, "people.csv"), filepath.Join(dir, "reminder.txt"), "laptops"
-	d.state, d.settle = d.people+".state", 3*time.Second
+	d.state, d.settle, d.grace = d.people+".state", 3*time.Second, time.Second
 	for path, content := range map[string]string{d.people: demoPeople, d.text: demoText} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			return exitUsage, err

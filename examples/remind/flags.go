@@ -13,8 +13,8 @@ import (
 const usage = `Usage: remind -people FILE -text FILE -run NAME [flags]
        remind                   run a demo on a fake Slack
 
-For Slack, set SLACK_TOKEN to a bot token with the scopes chat:write, im:write,
-im:history, users:read, and users:read.email. SLACK_API_URL replaces
+For Slack, set SLACK_TOKEN to the bot token of an app with the scopes chat:write,
+im:write, im:history, and users:read.email. SLACK_API_URL replaces
 https://slack.com/api. For Rocket.Chat, set ROCKETCHAT_URL, ROCKETCHAT_USER_ID,
 and ROCKETCHAT_AUTH_TOKEN.
 

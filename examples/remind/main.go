@@ -32,7 +32,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process
-	p := &program{env: os.Getenv, stdout: os.Stdout, stderr: os.Stderr, settle: 90 * time.Second}
+	p := &program{env: os.Getenv, stdout: os.Stdout, stderr: os.Stderr, settle: 90 * time.Second, grace: 5 * time.Second}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
@@ -41,6 +41,7 @@ type program struct {
 	env            func(string) string
 	stdout, stderr io.Writer
 	settle         time.Duration   // see chatdm.WithSettleTime
+	grace          time.Duration   // for calls in flight after an interrupt
 	options        []chatdm.Option // of the tests
 
 	// The flags.
@@ -134,7 +135,7 @@ func (p *program) remind(ctx context.Context) (int, error) {
 		fmt.Fprintf(p.stderr, "Reminding %s as %s.\n%s\n", count(len(people)), owner, rules.restarted(since, p.settle))
 	}
 
-	j := &job{platform: platform, people: people, key: keyPrefix + p.name, dryRun: p.dryRun, out: p.stdout}
+	j := &job{platform: platform, people: people, key: keyPrefix + p.name, dryRun: p.dryRun, grace: p.grace, out: p.stdout}
 	err = j.run(ctx)
 	return p.report(j, err)
 }

@@ -137,7 +137,7 @@ func TestSlack(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		// A run with this name goes on. One with another name starts over.
-		b.must(exitOK, []string{"Posts start in 1m30s", "2 people: 2 reminded by an earlier run.\n"})
+		b.must(exitOK, []string{"New posts start in 1m30s", "2 people: 2 reminded by an earlier run.\n"})
 		b.must(exitOK, []string{"2 people: 2 reminded.\n"}, "-run", "another")
 		if got := b.messages(chatdmtest.Bob); got != "Hi Bob (Sales),\nbob|Hi Bob (Sales),\nbob" {
 			t.Errorf("got %q", got)
@@ -190,7 +190,7 @@ func TestRocketChat(t *testing.T) {
 		b.chat.Fail("chat.sendMessage", 1, lost)
 		b.must(exitIncomplete, []string{
 			"as member on " + b.chat.URL, "32 people: 30 reminded, 2 not reached.\n",
-			"line 2, gone: unreachable: the user's account is deactivated\n", "line 3, nobody: rocketchat users.info: error-invalid-user: ",
+			"line 2, gone: the user's account is deactivated (unreachable)\n", "line 3, nobody: rocketchat users.info: error-invalid-user: ",
 		})
 		for _, r := range b.requests() {
 			if r.Status == http.StatusTooManyRequests {
@@ -409,7 +409,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("got exit code %d:\n%s%s", code, &out, &errs)
 	}
 	for _, want := range []string{
-		"^C\n", "remind: interrupted; run the same command again to continue\n", "Posts start in 3s", ": reminded by an earlier run\n",
+		"^C\n", "remind: interrupted; run the same command again to continue\n", "New posts start in 3s", ": reminded by an earlier run\n",
 		"The exit code is 1, ", "lost the responses to 2.", "  Hi Heidi, your laptop is due on Wednesday.\n",
 		"  Hi Frank, your laptop is due on Wednesday. R&amp;D: please bring the dock, too.\n",
 	} {

@@ -51,7 +51,7 @@ func (r *rocketChat) find(ctx context.Context, username string) (id, name string
 	case err != nil:
 		return "", "", err
 	case !found.User.Active:
-		return "", "", fmt.Errorf("%w: the user's account is deactivated", chatdm.KindUnreachable)
+		return "", "", fmt.Errorf("the user's account is deactivated (%w)", chatdm.KindUnreachable)
 	}
 	return found.User.Username, found.User.Name, nil
 }

@@ -39,7 +39,7 @@ func (s *slack) check(ctx context.Context) (owner string, err error) {
 		return "", err
 	}
 	// Without im:history, the client could not search for a lost message.
-	for _, scope := range []string{"chat:write", "im:write", "im:history", "users:read", "users:read.email"} {
+	for _, scope := range []string{"chat:write", "im:write", "im:history", "users:read.email"} {
 		if me.Meta.Scopes != nil && !slices.Contains(me.Meta.Scopes, scope) {
 			return "", fmt.Errorf("SLACK_TOKEN lacks the scope %s: %w", scope, chatdm.KindPermissionDenied)
 		}
@@ -84,7 +84,7 @@ var slackRules = &rules{
 	// Slack splits a longer text into several messages.
 	size: func(text string) int { return len(utf16.Encode([]rune(text))) }, maxSize: 4000,
 	restarted: func(since time.Time, settle time.Duration) string {
-		return fmt.Sprintf("Continuing the run of %s. Posts start in %v, in case an earlier one is still on its way.",
+		return fmt.Sprintf("Continuing the run of %s. New posts start in %v, in case an earlier one is still on its way.",
 			since.Local().Format(time.DateTime), settle)
 	},
 }

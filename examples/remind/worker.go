@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/chatdm/chatdm"
 )
@@ -27,6 +28,7 @@ type job struct {
 	people   []person
 	key      string // of each message; it identifies one message in each conversation
 	dryRun   bool
+	grace    time.Duration // for calls in flight after an interrupt
 	out      io.Writer
 
 	mu      sync.Mutex
@@ -59,12 +61,17 @@ const (
 func (j *job) run(parent context.Context) error {
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
+	// When ctx ends, nobody else has their turn, but calls in flight may finish.
+	calls, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(j.grace, end) })()
+
 	queue := make(chan person)
 	var running sync.WaitGroup
 	for range workers {
 		running.Go(func() {
 			for p := range queue {
-				if err := j.record(j.remind(ctx, p)); err != nil {
+				if err := j.record(j.remind(calls, p)); err != nil {
 					stop(err)
 				}
 			}
@@ -76,6 +83,9 @@ func (j *job) run(parent context.Context) error {
 			continue
 		case <-ctx.Done():
 		}
+		j.mu.Lock()
+		fmt.Fprintf(j.out, "Stopping; calls in flight have %v to finish.\n", j.grace)
+		j.mu.Unlock()
 		break
 	}
 	close(queue)

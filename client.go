@@ -29,6 +29,13 @@ type Client struct {
 	Users         *UsersService
 	Auth          *AuthService
 
+	services struct { // in one allocation
+		im            IMService
+		conversations ConversationsService
+		chat          ChatService
+		users         UsersService
+		auth          AuthService
+	}
 	engine    *engine.Engine
 	strictIM  bool
 	imRetired atomic.Bool // a response has shown that the im.* methods are retired
@@ -42,30 +49,69 @@ type Client struct {
 
 // NewClient returns a client that sends token in the Authorization header. It does
 // not contact the server. If the token or an option is invalid, it returns an
-// *[Error] of [KindInvalidRequest]. A valid token is printable ASCII without spaces.
+// *[Error] of [KindInvalidRequest]. A valid token is printable ASCII without spaces. With
+// [WithTokenSource], token must be empty.
 func NewClient(token string, opts ...Option) (*Client, error) {
 	cfg := engine.NewConfig("https://slack.com/api", opts)
-	err := input.CheckCredential("token", token)
-	if err == nil && cfg.TOTP != "" {
-		err = errors.New("WithTOTP: only rocketchat.Login accepts it")
-	}
-	c := &Client{strictIM: cfg.StrictIM, created: time.Now(), settleTime: cfg.SettleTime}
-	if err == nil {
-		c.engine, err = engine.New(cfg, engine.Platform{
-			Service: service, URLName: "WithBaseURL", Secrets: []string{token}, RequestIDHeader: "X-Slack-Req-Id", NewError: c.newError,
-			// There is no charset, because Slack would warn with superfluous_charset.
-			Header: map[string]string{"Authorization": "Bearer " + token, "Content-Type": "application/x-www-form-urlencoded"},
-		})
-	}
+	c := &Client{strictIM: cfg.StrictIM, settleTime: cfg.SettleTime}
+	var err error
+	c.engine, err = c.newEngine(token, cfg)
 	if err != nil {
 		return nil, &Error{Service: service, Method: "NewClient", Kind: KindInvalidRequest, Err: err}
 	}
-	c.IM = &IMService{client: c}
-	c.Conversations = &ConversationsService{client: c}
-	c.Chat = &ChatService{client: c}
-	c.Users = &UsersService{client: c}
-	c.Auth = &AuthService{client: c}
+	c.init()
 	return c, nil
+}
+
+func (c *Client) newEngine(token string, cfg engine.Config) (*engine.Engine, error) {
+	platform := engine.Platform{
+		Service: service, URLName: "WithBaseURL", RequestIDHeader: "X-Slack-Req-Id", NewError: c.newError,
+		// There is no charset, because Slack would warn with superfluous_charset.
+		Header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
+	}
+	switch _, ours := cfg.Source.(interface{ forSlack() }); {
+	case cfg.TOTP != "":
+		return nil, errors.New("WithTOTP: only rocketchat.Login accepts it")
+	case cfg.Source != nil && !ours:
+		return nil, errors.New("WithCredentialSource: only rocketchat.NewClient accepts it; use WithTokenSource")
+	case cfg.Source != nil && token != "":
+		return nil, errors.New("token: must be empty, because WithTokenSource is set")
+	case cfg.Source == nil:
+		if err := input.CheckCredential("token", token); err != nil {
+			return nil, err
+		}
+		platform.Credential = bearer(token)
+	}
+	return engine.New(cfg, platform)
+}
+
+// init sets what each client has of its own.
+func (c *Client) init() {
+	c.created = time.Now()
+	c.services.im.client, c.services.conversations.client, c.services.chat.client = c, c, c
+	c.services.users.client, c.services.auth.client = c, c
+	c.IM, c.Conversations, c.Chat = &c.services.im, &c.services.conversations, &c.services.chat
+	c.Users, c.Auth = &c.services.users, &c.services.auth
+}
+
+// WithToken returns a client that uses another token, such as that of another workspace.
+// It shares the transport, the options, and the limiter with c, but not the pauses after
+// a 429. It costs much less than a new client. If the token is invalid, the error is that
+// of [NewClient]. The new client has no [TokenSource], even if c has one.
+func (c *Client) WithToken(token string) (*Client, error) {
+	if err := input.CheckCredential("token", token); err != nil {
+		return nil, &Error{Service: service, Method: "WithToken", Kind: KindInvalidRequest, Err: err}
+	}
+	other := &Client{strictIM: c.strictIM, settleTime: c.settleTime}
+	other.imRetired.Store(c.imRetired.Load())
+	other.engine = c.engine.WithCredential(bearer(token), other.newError)
+	other.init()
+	return other, nil
+}
+
+// bearer returns a credential whose header authenticates with a token.
+func bearer(token string) *engine.Credential {
+	return &engine.Credential{Secret: token, Header: http.Header{"Authorization": {"Bearer " + token}}}
 }
 
 // String returns the client's type and base URL, but no secret.
@@ -172,7 +218,7 @@ func (c *Client) do(ctx context.Context, r request) (*response, error) {
 	}
 	c.imRetired.Store(true)
 	if e, ok := errors.AsType[*Error](err); ok {
-		r.fallback.EarlierAttempts = e.Attempts
+		r.fallback.EarlierAttempts = int32(e.Attempts)
 	}
 	return c.do(ctx, *r.fallback)
 }
@@ -225,7 +271,7 @@ func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
 	*r.meta = Meta{
 		Method: r.Method, StatusCode: raw.Status, RequestID: raw.RequestID,
 		Scopes: c.engine.List(raw.Header.Get("X-Oauth-Scopes")), AcceptedScopes: c.engine.List(raw.Header.Get("X-Accepted-Oauth-Scopes")),
-		Attempts: r.EarlierAttempts + raw.Attempts, LostAnswers: raw.LostAnswers,
+		Attempts: int(r.EarlierAttempts) + raw.Attempts, LostAnswers: raw.LostAnswers,
 	}
 	r.meta.Warnings, r.meta.Messages = c.warningsAndMessages(resp)
 	// According to its documentation, conversations.open can also send the flags as warnings.

@@ -340,6 +340,25 @@ const (
 	ErrTwoFactorSetupRequired Code = "two_factor_setup_required"
 	ErrIsBot                  Code = "is_bot"
 
+	// Token rotation.
+	ErrInvalidRefreshToken            Code = "invalid_refresh_token"
+	ErrInvalidClientID                Code = "invalid_client_id"
+	ErrBadClientSecret                Code = "bad_client_secret"
+	ErrInvalidGrantType               Code = "invalid_grant_type"
+	ErrInvalidCode                    Code = "invalid_code"
+	ErrInvalidCodeVerifier            Code = "invalid_code_verifier"
+	ErrBadRedirectURI                 Code = "bad_redirect_uri"
+	ErrNoScopes                       Code = "no_scopes"
+	ErrPKCENotAllowed                 Code = "pkce_not_allowed"
+	ErrPreviewFeatureNotAvailable     Code = "preview_feature_not_available"
+	ErrOAuthAuthorizationURLMismatch  Code = "oauth_authorization_url_mismatch"
+	ErrCannotInstallAnOrgInstalledApp Code = "cannot_install_an_org_installed_app"
+	ErrUserEmailUnverified            Code = "user_email_unverified"
+	ErrAuthorizationNotFound          Code = "authorization_not_found"
+	ErrInvalidToken                   Code = "invalid_token"
+	ErrTokenAlreadyExchanged          Code = "token_already_exchanged"
+	ErrTokenRotationNotEnabled        Code = "token_rotation_not_enabled"
+
 	// Methods that do not exist or no longer exist.
 	ErrMethodDeprecated   Code = "method_deprecated"
 	ErrDeprecatedEndpoint Code = "deprecated_endpoint"
@@ -402,8 +421,8 @@ var catalogue = map[Code]entry{
 	ErrNotAuthed:                        {kind: KindUnauthenticated, meaning: "the server received no token"},
 	ErrInvalidAuth:                      {kind: KindUnauthenticated, meaning: "the token is invalid, or is not allowed from this IP address"},
 	ErrAccountInactive:                  {kind: KindUnauthenticated, meaning: "the token's user or workspace was deleted"},
-	ErrTokenRevoked:                     {kind: KindUnauthenticated, meaning: "the token was revoked, or the app was removed"},
-	ErrTokenExpired:                     {kind: KindUnauthenticated, meaning: "the token has expired; refresh it"},
+	ErrTokenRevoked:                     {kind: KindUnauthenticated, meaning: "the token was revoked, or the app was removed", effect: engine.Expired},
+	ErrTokenExpired:                     {kind: KindUnauthenticated, meaning: "the token has expired; refresh it", effect: engine.Expired},
 	ErrNoPermission:                     {kind: KindPermissionDenied, meaning: "the token lacks a permission, or the app is not in the conversation"},
 	ErrNotAllowedTokenType:              {kind: KindPermissionDenied, meaning: "the method does not accept this type of token"},
 	ErrAccessDenied:                     {kind: KindPermissionDenied, meaning: "the caller cannot access something that the request names"},
@@ -438,6 +457,23 @@ var catalogue = map[Code]entry{
 	ErrFatalError:                       {kind: KindUnavailable, meaning: "the server failed; part of the call may have taken effect", effect: engine.EffectUnknown},
 	ErrInternalError:                    {kind: KindUnavailable, meaning: "the server failed; part of the call may have taken effect", effect: engine.EffectUnknown},
 
+	ErrInvalidRefreshToken:                  {kind: KindUnauthenticated, meaning: "the refresh token was used or revoked; install the app again"},
+	ErrInvalidClientID:                      {kind: KindUnauthenticated, meaning: "no app has this client ID"},
+	ErrBadClientSecret:                      {kind: KindUnauthenticated, meaning: "the client secret is wrong"},
+	ErrInvalidGrantType:                     {kind: KindInvalidRequest, meaning: "the grant type is unknown"},
+	ErrInvalidCode:                          {kind: KindInvalidRequest, meaning: "the code is wrong, was used, or has expired"},
+	ErrInvalidCodeVerifier:                  {kind: KindInvalidRequest, meaning: "the PKCE code verifier is wrong"},
+	ErrBadRedirectURI:                       {kind: KindInvalidRequest, meaning: "the redirect URI differs from that of the installation"},
+	ErrNoScopes:                             {kind: KindInvalidRequest, meaning: "the installation requests no scopes"},
+	ErrPKCENotAllowed:                       {kind: KindUnsupported, meaning: "the app does not use PKCE"},
+	ErrPreviewFeatureNotAvailable:           {kind: KindUnsupported, meaning: "the feature is not available to this app"},
+	ErrOAuthAuthorizationURLMismatch:        {kind: KindUnsupported, meaning: "the installation began at another authorization URL"},
+	ErrCannotInstallAnOrgInstalledApp:       {kind: KindPermissionDenied, meaning: "the app is already installed for the whole organization"},
+	ErrUserEmailUnverified:                  {kind: KindPermissionDenied, meaning: "the user's email address is not verified"},
+	ErrAuthorizationNotFound:                {kind: KindUnauthenticated, meaning: "the app is not installed"},
+	ErrInvalidToken:                         {kind: KindInvalidRequest, meaning: "the token cannot be exchanged"},
+	ErrTokenAlreadyExchanged:                {kind: KindInvalidRequest, meaning: "the token was already exchanged"},
+	ErrTokenRotationNotEnabled:              {kind: KindUnsupported, meaning: "token rotation is turned off for the app"},
 	ErrUsersNotFound:                        {kind: KindNotFound, meaning: "no active account that the caller can see has this address"},
 	ErrThreadNotFound:                       {kind: KindNotFound, meaning: "the thread does not exist"},
 	ErrNoText:                               {kind: KindInvalidRequest, meaning: "the message has no content"},

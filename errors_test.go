@@ -36,6 +36,8 @@ func TestSentinelNames(t *testing.T) {
 		"accesslimited": "ErrAccessLimited", "ratelimited": "ErrRateLimited", "cannot_dm_bot": "ErrCannotDMBot",
 		"ekm_access_denied": "ErrEKMAccessDenied", "invalid_json": "ErrInvalidJSON", "json_not_object": "ErrJSONNotObject",
 		"invalid_ts_oldest": "ErrInvalidTSOldest", "invalid_ts_latest": "ErrInvalidTSLatest",
+		"invalid_client_id": "ErrInvalidClientID", "bad_redirect_uri": "ErrBadRedirectURI", "pkce_not_allowed": "ErrPKCENotAllowed",
+		"oauth_authorization_url_mismatch": "ErrOAuthAuthorizationURLMismatch",
 	}
 	for code, name := range sentinels(t) {
 		want := "Err"
@@ -123,12 +125,14 @@ func TestDocumentedErrors(t *testing.T) {
 func TestKinds(t *testing.T) {
 	kinds := map[chatdm.Kind][]chatdm.Code{
 		chatdm.KindUnauthenticated: {chatdm.ErrNotAuthed, chatdm.ErrInvalidAuth, chatdm.ErrAccountInactive, chatdm.ErrTokenRevoked,
-			chatdm.ErrTokenExpired, chatdm.ErrTwoFactorSetupRequired},
+			chatdm.ErrTokenExpired, chatdm.ErrTwoFactorSetupRequired, chatdm.ErrInvalidRefreshToken, chatdm.ErrInvalidClientID,
+			chatdm.ErrBadClientSecret, chatdm.ErrAuthorizationNotFound},
 		chatdm.KindPermissionDenied: {chatdm.ErrMissingScope, chatdm.ErrNoPermission, chatdm.ErrNotPermitted, chatdm.ErrAccessDenied,
 			chatdm.ErrAccessLimited, chatdm.ErrNotAllowedTokenType,
 			chatdm.ErrEKMAccessDenied, chatdm.ErrTeamAccessNotGranted, chatdm.ErrIsBot, chatdm.ErrRestrictedAction, chatdm.ErrChannelIsLimitedAccess,
 			chatdm.ErrAppAccessRestricted, chatdm.ErrSendOnBehalfNotAllowed, chatdm.ErrSlackConnectCanvasSharingBlocked,
-			chatdm.ErrSlackConnectFileLinkSharingBlocked, chatdm.ErrSlackConnectListsSharingBlocked},
+			chatdm.ErrSlackConnectFileLinkSharingBlocked, chatdm.ErrSlackConnectListsSharingBlocked,
+			chatdm.ErrCannotInstallAnOrgInstalledApp, chatdm.ErrUserEmailUnverified},
 		chatdm.KindNotFound: {chatdm.ErrChannelNotFound, chatdm.ErrUserNotFound, chatdm.ErrUsersNotFound, chatdm.ErrThreadNotFound},
 		chatdm.KindInvalidRequest: {chatdm.ErrInvalidArguments, chatdm.ErrMissingArgument, chatdm.ErrInvalidArgName,
 			chatdm.ErrInvalidArrayArg, chatdm.ErrInvalidCharset, chatdm.ErrInvalidFormData, chatdm.ErrInvalidPostType,
@@ -139,9 +143,12 @@ func TestKinds(t *testing.T) {
 			chatdm.ErrAttachmentPayloadLimitExceeded, chatdm.ErrTooManyContactCards, chatdm.ErrMissingFileData, chatdm.ErrInvalidMetadataFormat,
 			chatdm.ErrInvalidMetadataSchema, chatdm.ErrMetadataTooLarge, chatdm.ErrTeamNotFound, chatdm.ErrCannotReplyToMessage,
 			chatdm.ErrDraftNotFound, chatdm.ErrDraftAlreadySent, chatdm.ErrDraftAlreadyDeleted, chatdm.ErrDraftHasConflict,
-			chatdm.ErrInvalidTSOldest, chatdm.ErrInvalidTSLatest, chatdm.ErrInvalidMetadataFilterKeys},
+			chatdm.ErrInvalidTSOldest, chatdm.ErrInvalidTSLatest, chatdm.ErrInvalidMetadataFilterKeys,
+			chatdm.ErrInvalidGrantType, chatdm.ErrInvalidCode, chatdm.ErrInvalidCodeVerifier, chatdm.ErrBadRedirectURI, chatdm.ErrNoScopes,
+			chatdm.ErrInvalidToken, chatdm.ErrTokenAlreadyExchanged},
 		chatdm.KindUnsupported: {chatdm.ErrMethodDeprecated, chatdm.ErrDeprecatedEndpoint, chatdm.ErrUnknownMethod,
-			chatdm.ErrEnterpriseIsRestricted, chatdm.ErrUpgradeRequired, chatdm.ErrMetadataMustBeSentFromApp, chatdm.ErrAsUserNotSupported},
+			chatdm.ErrEnterpriseIsRestricted, chatdm.ErrUpgradeRequired, chatdm.ErrMetadataMustBeSentFromApp, chatdm.ErrAsUserNotSupported,
+			chatdm.ErrPKCENotAllowed, chatdm.ErrPreviewFeatureNotAvailable, chatdm.ErrOAuthAuthorizationURLMismatch, chatdm.ErrTokenRotationNotEnabled},
 		chatdm.KindUnreachable: {chatdm.ErrUserDisabled, chatdm.ErrUserNotVisible, chatdm.ErrCannotDMBot, chatdm.ErrInvalidUserCombination,
 			chatdm.ErrUserDoesNotOwnChannel, chatdm.ErrMethodNotSupportedForChannelType, chatdm.ErrIsArchived, chatdm.ErrNotInChannel,
 			chatdm.ErrMessagesTabDisabled, chatdm.ErrRestrictedActionReadOnlyChannel, chatdm.ErrRestrictedActionThreadOnlyChannel,

@@ -2,6 +2,7 @@ package chatdm_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -441,4 +442,220 @@ func ExampleAuthService_Test() {
 	fmt.Println(res.User, res.UserID, "is a bot:", res.BotID != "")
 	// Output:
 	// chatdmtest UBOT is a bot: true
+}
+
+func ExampleClient_WithToken() {
+	client, err := chatdm.NewClient("xoxb-1111-first", chatdm.WithTimeout(10*time.Second), chatdm.WithLimiter(chatdm.NewTierLimiter()))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	other, err := client.WithToken("xoxb-2222-second") // of another workspace
+	fmt.Println(other, err)
+	// Output:
+	// chatdm.Client(https://slack.com/api) <nil>
+}
+
+var exampleTokens = chatdm.Tokens{
+	AccessToken: "xoxe.xoxb-1-secret", RefreshToken: "xoxe-1-secret", Expiry: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC),
+}
+
+func ExampleTokens_String() {
+	fmt.Println(exampleTokens.String())
+	// Output:
+	// chatdm.Tokens(expiry 2026-11-26T12:00:00Z, secrets [redacted])
+}
+
+func ExampleTokens_GoString() {
+	fmt.Printf("%#v\n", exampleTokens)
+	// Output:
+	// chatdm.Tokens(expiry 2026-11-26T12:00:00Z, secrets [redacted])
+}
+
+func ExampleTokens_Format() {
+	fmt.Printf("%+v\n", struct{ Stored chatdm.Tokens }{})
+	// Output:
+	// {Stored:chatdm.Tokens(no expiry, secrets [redacted])}
+}
+
+func ExampleTokens_LogValue() {
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	logger.Info("refreshed", "tokens", exampleTokens)
+	// Output:
+	// level=INFO msg=refreshed tokens="chatdm.Tokens(expiry 2026-11-26T12:00:00Z, secrets [redacted])"
+}
+
+func ExampleTokens_MarshalJSON() {
+	_, err := json.Marshal(map[string]any{"tokens": exampleTokens})
+	fmt.Println(errors.Unwrap(err))
+	// Output:
+	// chatdm.Tokens: cannot be encoded as JSON because they contain secrets; use MarshalBinary and UnmarshalBinary
+}
+
+func ExampleTokens_UnmarshalJSON() {
+	var tokens chatdm.Tokens
+	fmt.Println(json.Unmarshal([]byte(`{"AccessToken":"xoxb-1"}`), &tokens))
+	// Output:
+	// chatdm.Tokens: cannot be encoded as JSON because they contain secrets; use MarshalBinary and UnmarshalBinary
+}
+
+func ExampleTokens_MarshalBinary() {
+	data, err := exampleTokens.MarshalBinary()
+	fmt.Println(len(data) > 0, err)
+	// Output:
+	// true <nil>
+}
+
+func ExampleTokens_UnmarshalBinary() {
+	data, err := exampleTokens.MarshalBinary()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var tokens chatdm.Tokens
+	err = tokens.UnmarshalBinary(data)
+	fmt.Println(tokens == exampleTokens, err)
+	// Output:
+	// true <nil>
+}
+
+var exampleApp = chatdm.OAuthApp{ClientID: "1234567890.1234567890", ClientSecret: "secret"}
+
+func ExampleOAuthApp_String() {
+	fmt.Println(exampleApp.String())
+	// Output:
+	// chatdm.OAuthApp(client ID "1234567890.1234567890", secret [redacted])
+}
+
+func ExampleOAuthApp_GoString() {
+	fmt.Printf("%#v\n", exampleApp)
+	// Output:
+	// chatdm.OAuthApp(client ID "1234567890.1234567890", secret [redacted])
+}
+
+func ExampleOAuthApp_Format() {
+	fmt.Printf("%s\n", exampleApp)
+	// Output:
+	// chatdm.OAuthApp(client ID "1234567890.1234567890", secret [redacted])
+}
+
+func ExampleOAuthApp_LogValue() {
+	fmt.Println(exampleApp.LogValue())
+	// Output:
+	// chatdm.OAuthApp(client ID "1234567890.1234567890", secret [redacted])
+}
+
+func ExampleOAuthApp_MarshalJSON() {
+	_, err := json.Marshal(exampleApp)
+	fmt.Println(errors.Unwrap(err))
+	// Output:
+	// chatdm.OAuthApp: cannot be encoded as JSON because it contains a secret; store ClientSecret as a string
+}
+
+// newExampleRotator returns a fake Slack server with a rotating installation, and a
+// Rotator for it.
+func newExampleRotator(store chatdm.TokenStore) (*chatdmtest.Slack, *chatdm.Rotator) {
+	slack := chatdmtest.NewSlack()
+	app := chatdm.OAuthApp{ClientID: chatdmtest.ClientID, ClientSecret: chatdmtest.ClientSecret}
+	rotator, err := chatdm.NewRotator(app, store, chatdm.WithBaseURL(slack.URL))
+	if err != nil {
+		panic(err)
+	}
+	return slack, rotator
+}
+
+func ExampleNewRotator() {
+	slack := chatdmtest.NewSlack()
+	defer slack.Close()
+	store := &memoryStore{tokens: slack.InstallRotating(chatdmtest.BotUser)} // a FileTokenStore keeps them after a restart
+
+	app := chatdm.OAuthApp{ClientID: chatdmtest.ClientID, ClientSecret: chatdmtest.ClientSecret}
+	rotator, err := chatdm.NewRotator(app, store, chatdm.WithBaseURL(slack.URL))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, err := chatdm.NewClient("", chatdm.WithTokenSource(rotator), chatdm.WithBaseURL(slack.URL))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	res, err := client.Auth.Test(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.User)
+	// Output:
+	// chatdmtest
+}
+
+func ExampleRotator_Token() {
+	store := new(memoryStore)
+	slack, rotator := newExampleRotator(store)
+	defer slack.Close()
+	ctx := context.Background()
+
+	_, err := rotator.Token(ctx)
+	fmt.Println(errors.Is(err, chatdm.KindUnauthenticated), err)
+	// Output:
+	// true slack oauth.v2.access: unauthenticated: the server does not accept the credential: the store has no tokens; install the app (nothing sent)
+}
+
+func ExampleRotator_Refresh() {
+	store := new(memoryStore)
+	slack, rotator := newExampleRotator(store)
+	defer slack.Close()
+	store.tokens = slack.InstallRotating(chatdmtest.BotUser)
+	ctx := context.Background()
+
+	stale, err := rotator.Token(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fresh, err := rotator.Refresh(ctx, stale)
+	fmt.Println(fresh != stale, store.tokens.AccessToken == fresh, err)
+	// Output:
+	// true true <nil>
+}
+
+func ExampleRotator_Exchange() {
+	store := new(memoryStore)
+	slack, rotator := newExampleRotator(store)
+	defer slack.Close()
+
+	err := rotator.Exchange(context.Background(), chatdmtest.BotToken) // a token that does not expire
+	fmt.Println(store.tokens.RefreshToken != "", err)
+	// Output:
+	// true <nil>
+}
+
+func ExampleRotator_String() {
+	slack, rotator := newExampleRotator(new(memoryStore))
+	defer slack.Close()
+	fmt.Println(rotator.String())
+	// Output:
+	// chatdm.Rotator
+}
+
+func ExampleRotator_GoString() {
+	slack, rotator := newExampleRotator(new(memoryStore))
+	defer slack.Close()
+	fmt.Printf("%#v\n", rotator)
+	// Output:
+	// chatdm.Rotator
+}
+
+func ExampleRotator_Format() {
+	slack, rotator := newExampleRotator(new(memoryStore))
+	defer slack.Close()
+	fmt.Printf("%+v %d\n", rotator, rotator)
+	// Output:
+	// chatdm.Rotator chatdm.Rotator
 }

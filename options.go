@@ -31,6 +31,25 @@ func WithHTTPClient(client *http.Client) Option {
 	return func(c *engine.Config) { c.HTTPClient = client }
 }
 
+// WithTokenSource sets where the client gets its token, for example a [Rotator]. The token
+// that [NewClient] takes must then be empty. If the server rejects a token as expired or
+// revoked and source is a [TokenRefresher], the client refreshes the token and retries the
+// call, once per call and even if the call is not idempotent, because the server checks the
+// token before it does anything. If source is nil, the option has no effect. Package
+// rocketchat has WithCredentialSource instead.
+func WithTokenSource(source TokenSource) Option {
+	return func(c *engine.Config) {
+		switch refresher, ok := source.(TokenRefresher); {
+		case source == nil:
+			c.Source = nil
+		case ok:
+			c.Source = &tokenRefresher{&tokenSource{source: source}, refresher}
+		default:
+			c.Source = &tokenSource{source: source}
+		}
+	}
+}
+
 // WithUserAgent sets the User-Agent header. The default is the name, version, and URL
 // of this package. An empty agent has no effect.
 func WithUserAgent(agent string) Option {

@@ -39,11 +39,16 @@
 //   - Limit sets the rate limit of an API method, on Slack also for each conversation.
 //   - Requests returns the requests that the server received.
 //   - Messages returns the messages in a conversation.
+//   - Conversations returns all conversations with their members and messages.
+//   - Changed reports that something has changed, such as a request that arrives.
 //
-// You can also run a fake server outside a test: start it in a main function, and
-// print its URL and a token. The server listens on a free port of the loopback
-// interface. To choose the address yourself, pass the server to
-// [http.ListenAndServe] as the handler.
+// You can also run the servers outside a test, for programs in any language. The
+// command chatdmtest/cmd/fakechat serves both on fixed ports, with a live page and
+// an HTTP API for faults; see
+// https://github.com/chatdm/chatdm/blob/main/docs/fakechat.md. To serve one in your
+// own program, start it in a main function, and print its URL and a token. It listens
+// on a free port of the loopback interface. To choose the address yourself, pass the
+// server to [http.ListenAndServe] as the handler.
 //
 // # Time
 //
@@ -72,7 +77,8 @@
 //   - API methods that have nothing to do with direct messages or users, with a few
 //     exceptions. The types [Slack] and [RocketChat] list the methods they implement,
 //     and say how they behave in cases that the platform does not document.
-//   - HTTPS, WebSockets, and events.
+//   - WebSockets and events. HTTPS is available from fakechat, or from a server of
+//     your own that has the fake server as the handler.
 //   - The platforms' rate limits: a server has none until you call Limit.
 //   - Separate rate limits for each token.
 //   - Edits, reactions, files, and link previews.

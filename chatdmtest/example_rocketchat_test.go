@@ -226,3 +226,30 @@ func ExampleRocketChat_DeleteMessage() {
 	// no response
 	// true false
 }
+
+// The token has expired when the bot uses it.
+func ExampleRocketChat_SetLoginExpiration() {
+	chat := chatdmtest.NewRocketChat()
+	defer chat.Close()
+	chat.SetLoginExpiration(time.Nanosecond)
+
+	callRocketChat(chat, "", "", "login", `{"user":"alice","password":"`+chatdmtest.RocketChatPassword+`"}`)
+	callRocketChat(chat, chatdmtest.Alice, "chatdmtest-login-1", "im.create", `{"username":"bob"}`)
+	callRocketChat(chat, "", "", "login", `{"resume":"chatdmtest-login-1"}`)
+	// Output:
+	// 200 {"status":"success","data":{"userId":"U0ALICE01","authToken":"chatdmtest-login-1","me":{"_id":"U0ALICE01","username":"alice","name":"alice"}},"success":true}
+	// 401 {"success":false,"error":"You must be logged in to do this.","status":"error","message":"You must be logged in to do this."}
+	// 401 {"status":"error","error":403,"message":"You've been logged out by the server. Please log in again."}
+}
+
+func ExampleRocketChat_RevokeLoginTokens() {
+	chat := chatdmtest.NewRocketChat()
+	defer chat.Close()
+
+	callRocketChat(chat, "", "", "login", `{"user":"alice","password":"`+chatdmtest.RocketChatPassword+`"}`)
+	chat.RevokeLoginTokens(chatdmtest.Alice)
+	callRocketChat(chat, chatdmtest.Alice, "chatdmtest-login-1", "im.create", `{"username":"bob"}`)
+	// Output:
+	// 200 {"status":"success","data":{"userId":"U0ALICE01","authToken":"chatdmtest-login-1","me":{"_id":"U0ALICE01","username":"alice","name":"alice"}},"success":true}
+	// 401 {"success":false,"error":"You must be logged in to do this.","status":"error","message":"You must be logged in to do this."}
+}

@@ -130,6 +130,7 @@ func (s *server) Fail(method string, times int, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, &queuedFault{method: method, remaining: times, fault: f})
+	s.changes.notify()
 }
 
 // ClearFaults removes all faults that Fail has added. It does not affect responses
@@ -138,14 +139,15 @@ func (s *server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
+	s.changes.notify()
 }
 
 // nextFault returns the fault for a request for method and counts the request. If
-// there is no fault, nextFault returns the zero Fault. The caller must hold s.mu.
-func (s *server) nextFault(method string) Fault {
+// there is no fault, nextFault returns nil. The caller must hold s.mu.
+func (s *server) nextFault(method string) *Fault {
 	i := slices.IndexFunc(s.faults, func(f *queuedFault) bool { return f.method == "" || f.method == method })
 	if i < 0 {
-		return Fault{}
+		return nil
 	}
 	next := s.faults[i]
 	if next.remaining > 0 {
@@ -154,7 +156,7 @@ func (s *server) nextFault(method string) Fault {
 	if next.remaining == 0 {
 		s.faults = slices.Delete(s.faults, i, i+1)
 	}
-	return next.fault
+	return new(next.fault)
 }
 
 // respondWithFault returns the response to req after applying f. It applies only

@@ -45,6 +45,7 @@ type rateLimitStatus struct {
 func (s *server) Limit(method string, calls int, window time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.changes.notify()
 	if calls <= 0 || window <= 0 {
 		delete(s.rateLimits, method)
 		return

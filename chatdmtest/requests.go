@@ -17,6 +17,10 @@ type Request struct {
 	Body       []byte      // the first 1 MiB of the body
 	Time       time.Time   // when the server finished reading the request
 	Status     int         // HTTP status of the response; 0 if there is none yet, or if a Fault cut or stalled it
+	Code       string      // error code in the body of the response; empty if there is none, or if Status is 0
+	Fault      *Fault      // what Fail did to the request; nil if nothing
+	End        time.Time   // when the server finished handling the request; zero before that
+	Number     int         // 1 for the first request that the server received; ResetRequests does not restart it
 }
 
 // defaultKeptRequests is how many requests a server keeps without KeepRequests.
@@ -28,10 +32,13 @@ type requestLog struct {
 	kept   []*Request // grows up to limit, then each new request overwrites the oldest
 	oldest int        // index in kept
 	total  int        // all requests since the last reset
+	number int        // of the last request; a reset does not change it
 }
 
 func (l *requestLog) add(r *Request) {
 	l.total++
+	l.number++
+	r.Number = l.number
 	switch {
 	case l.limit < 0 || len(l.kept) < l.limit:
 		l.kept = append(l.kept, r)
@@ -50,6 +57,10 @@ func (l *requestLog) copies() []Request {
 		c := *r
 		c.Header = r.Header.Clone()
 		c.Body = bytes.Clone(r.Body)
+		if r.Fault != nil {
+			c.Fault = new(*r.Fault)
+			c.Fault.Header = r.Fault.Header.Clone()
+		}
 		requests = append(requests, c)
 	}
 	return requests
@@ -80,4 +91,5 @@ func (s *server) ResetRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests.reset()
+	s.changes.notify()
 }

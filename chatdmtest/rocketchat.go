@@ -2,9 +2,9 @@ package chatdmtest
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // The IDs and tokens of two users of a new [RocketChat] server: an admin with the
@@ -132,6 +132,14 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 // showThreadMessages is "false". Since RocketChat4, it hides them unless
 // showThreadMessages is "true".
 //
+// # Tokens
+//
+// A token from login expires after 90 days. SetLoginExpiration changes this time.
+// RevokeLoginTokens revokes the tokens of a user at once. The AuthToken of a user is
+// a personal access token: it does not expire. logout revokes the token with which it
+// is called, even if that is an AuthToken. Requests with expired and revoked tokens
+// get a 401, and so does login with such a token in the parameter resume.
+//
 // # Permissions
 //
 //   - create-d: use im.create
@@ -205,6 +213,8 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 //
 //   - RocketChat7 and RocketChat8 are based on the source code of Rocket.Chat, not
 //     on recorded responses.
+//   - A login token expires at the exact time. Real servers accept it until they
+//     delete expired tokens, every 10 minutes.
 //   - A 401 or 403 is sent immediately. Real servers before 7.0 delay it by up to a
 //     second.
 //   - Each call counts once toward the rate limit. Old servers count a call to an
@@ -238,13 +248,15 @@ type RocketChat struct {
 
 	stateMu      sync.Mutex                    // guards the fields below
 	users        map[string]RocketChatUser     // by ID
-	loginTokens  map[string]string             // from token to user ID; does not include AuthTokens
+	loginTokens  map[string]loginToken         // by value; does not include AuthTokens
 	rooms        []*rocketChatRoom             // in order of creation
 	messages     map[string]*rocketChatMessage // by ID, in all rooms
 	deleted      []deletedMessage              // in order of deletion
 	loginCount   int                           // for the next login token
 	roomCount    int                           // for the next room ID
 	messageCount int                           // for the next message ID
+
+	loginExpiration time.Duration // see SetLoginExpiration; not positive means that tokens do not expire
 
 	maxMessageSize int                                    // see SetMaxMessageSize
 	prevent        func(roomID, userID, text string) bool // see PreventMessages; may be nil
@@ -262,7 +274,7 @@ type RocketChatUser struct {
 	Password string // if empty, login fails
 	TOTP     string // two-factor code that login requires; if empty, login requires none
 
-	AuthToken   string   // login token or personal access token; if empty, the user must log in
+	AuthToken   string   // personal access token, which does not expire; if empty, the user must log in
 	Admin       bool     // whether the user has the role admin
 	Bot         bool     // whether the user has the role and the type bot
 	Permissions []string // nil means the defaults for an admin, a bot, or a member; empty means none
@@ -300,9 +312,11 @@ func NewRocketChat(opts ...Option) *RocketChat {
 	r := &RocketChat{
 		generation:     cmp.Or(c.generation, RocketChat8),
 		users:          make(map[string]RocketChatUser),
-		loginTokens:    make(map[string]string),
+		loginTokens:    make(map[string]loginToken),
 		messages:       make(map[string]*rocketChatMessage),
 		maxMessageSize: defaultMaxMessageSize,
+
+		loginExpiration: defaultLoginExpiration,
 	}
 	for _, u := range []RocketChatUser{
 		{ID: RocketChatAdminID, Username: "admin", AuthToken: RocketChatAdminToken, Admin: true},
@@ -336,7 +350,7 @@ func (r *RocketChat) AddUser(u RocketChatUser) {
 		delete(r.users, old.ID)
 	}
 	if u.Deactivated {
-		maps.DeleteFunc(r.loginTokens, func(_, id string) bool { return id == u.ID })
+		r.revokeLoginTokens(u.ID)
 	}
 	r.users[u.ID] = u
 }
@@ -409,7 +423,7 @@ func (r *RocketChat) Messages(roomID string) []Message {
 	var messages []Message
 	if room := r.roomByID(roomID); room != nil {
 		for _, m := range room.messages {
-			messages = append(messages, Message{User: m.User.ID, Text: m.Text, ID: m.ID, ThreadID: m.ThreadID})
+			messages = append(messages, m.exported())
 		}
 	}
 	return messages

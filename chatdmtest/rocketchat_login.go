@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // login issues a token for a password, or confirms the token in the parameter
@@ -45,7 +46,7 @@ func (r *RocketChat) login(req *rocketChatRequest) (any, *rocketChatError) {
 	}
 	r.loginCount++
 	token := fmt.Sprintf("chatdmtest-login-%d", r.loginCount)
-	r.loginTokens[token] = user.ID
+	r.loginTokens[token] = loginToken{userID: user.ID, issued: time.Now()}
 	return r.loginResponse(user, token), nil
 }
 

@@ -176,14 +176,13 @@ func (r *RocketChat) authenticate(req apiRequest) (u RocketChatUser, ok bool) {
 	return u, true
 }
 
-// ownsToken reports whether token is the user's AuthToken or was issued by login.
-// A deactivated user has no tokens.
+// ownsToken reports whether token is the user's AuthToken, or was issued by login and
+// has not expired. A deactivated user has no tokens.
 func (r *RocketChat) ownsToken(u RocketChatUser, token string) bool {
 	if u.Deactivated {
 		return false
 	}
-	owner, issued := r.loginTokens[token]
-	return issued && owner == u.ID || token != "" && token == u.AuthToken
+	return r.ownsLoginToken(u, token) || token != "" && token == u.AuthToken
 }
 
 // The default permissions of users who are neither bots nor admins, of bots, and of

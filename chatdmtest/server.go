@@ -30,6 +30,8 @@ type server struct {
 	cancel     context.CancelFunc
 	running    sync.WaitGroup // the accept loop, connections, requests that have been read, and late calls
 
+	changes changes // for Changed
+
 	mu         sync.Mutex // guards the fields below
 	closed     bool
 	requests   requestLog
@@ -67,7 +69,7 @@ func (s *server) start(p platform, apiRoot string, c config) string {
 	if _, ok := p.(*RocketChat); ok && c.pageSize != 0 {
 		panic("chatdmtest: NewRocketChat does not support the HistoryPageSize option; use NewSlack")
 	}
-	s.platform, s.apiRoot = p, apiRoot
+	s.platform, s.apiRoot = watchedPlatform{p, &s.changes}, apiRoot
 	s.requests.limit = c.keptRequests
 	s.rateLimits = make(map[string]*rateLimit)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -122,6 +124,7 @@ func (s *server) Close() {
 	s.httpServer.Close()
 	s.transport.CloseIdleConnections()
 	s.running.Wait()
+	s.changes.notify()
 }
 
 // Client returns a new HTTP client that can reach the server. The caller may modify
@@ -163,9 +166,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.add(logged)
 	var fault Fault
 	if inAPI && !tooLarge {
-		fault = s.nextFault(method)
+		if logged.Fault = s.nextFault(method); logged.Fault != nil {
+			fault = *logged.Fault
+		}
 	}
 	s.mu.Unlock()
+	s.changes.notify()
+	defer s.endRequest(logged, nil) // if the request does not get a complete response
 
 	var resp response
 	switch {
@@ -188,9 +195,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.sendPartial(w, r, resp, point, fault.Stall != "")
 		return
 	}
-	s.mu.Lock()
-	logged.Status = resp.status // before sending, so that a client that has the response sees it
-	s.mu.Unlock()
+	s.endRequest(logged, &resp) // before sending, so that a client that has the response sees it
 	maps.Copy(w.Header(), resp.header)
 	w.WriteHeader(resp.status)
 	w.Write(resp.body)

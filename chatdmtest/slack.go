@@ -49,13 +49,15 @@ const (
 //   - conversations.history and conversations.replies
 //   - chat.postMessage
 //   - users.info and users.lookupByEmail
-//   - auth.test and api.test
+//   - auth.test, auth.revoke, and api.test
+//   - oauth.v2.access with the grant type refresh_token, and oauth.v2.exchange
 //
 // Any other method fails with unknown_method.
 //
 // A request can be a GET, or a POST with a form or JSON. im.open does not accept
 // JSON. A POST can also have arguments in its query, but arguments in the body take
-// precedence. The server ignores a token in the query.
+// precedence. The server ignores a token in the query. oauth.v2.access and
+// oauth.v2.exchange accept only a form in the body.
 //
 // Slack checks a request in this order:
 //
@@ -87,9 +89,10 @@ const (
 // # Messages
 //
 // chat.postMessage accepts text, blocks, attachments, markdown_text, metadata,
-// thread_ts, and reply_broadcast, and ignores other arguments. Blocks, attachments, and
-// metadata are JSON: an array or object in a JSON body, or its text in any body. If the
-// channel is a user ID, the message goes to the caller's DM with that user.
+// thread_ts, and reply_broadcast. It rejects as_user, which only classic apps can use,
+// and ignores other arguments. Blocks, attachments, and metadata are JSON: an array or
+// object in a JSON body, or its text in any body. If the channel is a user ID, the message
+// goes to the caller's DM with that user.
 //
 // The timestamp of a message is the time of the post. If the workspace already has a
 // message with that timestamp, it is one microsecond later than the newest message.
@@ -118,6 +121,30 @@ const (
 // include_all_metadata, the metadata of a message has only its event_type. The event
 // type must not contain a dot; otherwise, chat.postMessage silently drops the metadata.
 //
+// # Token rotation
+//
+// InstallRotating installs the app of the workspace, and returns an access token that
+// expires and a refresh token. RevokeTokens uninstalls it. The app has the credentials
+// [ClientID] and [ClientSecret]. Expired tokens fail with token_expired, and revoked ones
+// with token_revoked.
+//
+//   - oauth.v2.access issues new tokens for a refresh token. The client sends the
+//     credentials of the app either with HTTP Basic or in the form. It needs no token. A
+//     refresh does not affect the current access token.
+//   - A refresh token still works for one minute after its first use. Each use issues new
+//     tokens. Afterwards, it fails with invalid_refresh_token. SetRefreshGrace changes this
+//     time.
+//   - An access token expires after 12 hours. SetTokenLifetime changes this time.
+//   - An installation has at most two active access tokens. A refresh that issues a third
+//     one revokes the oldest.
+//   - oauth.v2.exchange issues rotating tokens for a token that does not expire, such as
+//     [BotToken], but only once. The next refresh revokes the old token.
+//   - auth.revoke revokes only the token with which it is called: an access token or a
+//     refresh token. With test=1, it revokes nothing. If it revokes a token that has been
+//     exchanged, it revokes the whole installation.
+//
+// Use Refreshes and NewestTokens to check what a program did with its tokens.
+//
 // # Undocumented cases
 //
 // Slack's documentation does not cover these cases. The fake workspace behaves as
@@ -145,6 +172,12 @@ const (
 //     decimals, and may have none. If the limit is out of range, the error is
 //     invalid_limit.
 //   - users.lookupByEmail ignores case. It does not find hidden users.
+//   - oauth.v2.access: the error is invalid_client_id if there are no credentials, and
+//     bad_client_secret if they are both in the form and in the Authorization header. It is
+//     invalid_code without a grant_type, and account_inactive if the user is disabled.
+//   - oauth.v2.exchange: the error is invalid_token for a rotating token, and
+//     authorization_not_found for one that is revoked or whose user is disabled. If the user
+//     already has rotating tokens, the new ones belong to the same installation.
 //   - An empty body has no arguments, but an empty multipart body is rejected with
 //     invalid_form_data. A text/plain body is parsed as a form.
 //   - An argument name can be at most 100 bytes long.
@@ -159,10 +192,12 @@ const (
 //   - Messages have no bot_profile, edits, reactions, or link previews. Only messages by
 //     a bot have a bot_id and an app_id. A broadcast reply has no root.
 //   - The channel of chat.postMessage cannot be a name. The arguments username,
-//     icon_url, icon_emoji, as_user, parse, and link_names have no effect.
+//     icon_url, icon_emoji, parse, and link_names have no effect.
 //   - conversations.history returns a message as soon as it is posted. Slack can take
 //     longer.
 //   - A user has no color, images, status, admin flags, or time of the last update.
+//   - The app has no OAuth pages and issues no codes. Its tokens are predictable. A bot and
+//     each person have separate installations.
 //   - There are no rate limits until you call Limit.
 type Slack struct {
 	// URL is the root of the API, such as "http://127.0.0.1:1234/api". It has no
@@ -173,8 +208,9 @@ type Slack struct {
 
 	stateMu             sync.Mutex // guards the fields below
 	imRetired           bool
-	users               map[string]User          // by ID
-	tokens              map[string]Token         // by value
+	users               map[string]User              // by ID
+	tokens              map[string]*slackAccessToken // by value
+	oauth               slackOAuth
 	conversations       []*conversation          // in order of creation
 	conversationsByID   map[string]*conversation // the same conversations
 	directConversations map[string]*conversation // DMs and group DMs by membersKey
@@ -255,7 +291,8 @@ func NewSlack(opts ...Option) *Slack {
 		historyPageSize:     c.pageSize,
 		droppedMetadata:     make(map[string]bool),
 		users:               make(map[string]User),
-		tokens:              make(map[string]Token),
+		tokens:              make(map[string]*slackAccessToken),
+		oauth:               newSlackOAuth(),
 		conversationsByID:   make(map[string]*conversation),
 		directConversations: make(map[string]*conversation),
 	}
@@ -305,7 +342,7 @@ func (s *Slack) AddToken(t Token) {
 	t.Scopes = slices.Clone(t.Scopes)
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
-	s.tokens[t.Value] = t
+	s.tokens[t.Value] = &slackAccessToken{Token: t}
 }
 
 // AddChannel adds a channel, or replaces the conversation with the same ID. A

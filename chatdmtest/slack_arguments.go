@@ -21,6 +21,9 @@ const maxArgNameLength = 100
 func readArgs(req apiRequest, method slackMethod) (args map[string]string, warnings []string, code string) {
 	args = lastValues(req.httpRequest.URL.Query())
 	delete(args, "token") // Slack ignores a token in the query
+	if method.formOnly {
+		clear(args)
+	}
 	if req.httpRequest.Method == http.MethodPost {
 		var body map[string]string
 		body, warnings, code = readBody(req, method)

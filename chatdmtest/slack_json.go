@@ -19,6 +19,9 @@ type slackResponse struct {
 	*slackScopeError
 	ReqMethod string `json:"req_method,omitempty"`
 
+	grant   *slackGrant // from oauth.v2.access and oauth.v2.exchange
+	Revoked *bool       `json:"revoked,omitempty"` // from auth.revoke
+
 	NoOp          bool `json:"no_op,omitempty"`
 	AlreadyOpen   bool `json:"already_open,omitempty"`
 	AlreadyClosed bool `json:"already_closed,omitempty"`

@@ -102,6 +102,9 @@ func (s *Slack) readMessage(req *slackRequest, conv *conversation) (m *slackMess
 	if req.caller.Bot {
 		m.BotID, m.AppID = appObjectID("B", req.caller.ID), appObjectID("A", req.caller.ID)
 	}
+	if req.boolArg("as_user") { // only classic apps can use it
+		return nil, slackResponse{Error: "as_user_not_supported"}
+	}
 
 	if m.Blocks, resp = readBlocks(req.args["blocks"]); resp.Error != "" {
 		return nil, resp

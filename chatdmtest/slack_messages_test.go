@@ -63,6 +63,8 @@ func TestPostMessageContent(t *testing.T) {
 	}{
 		{"text", `{"text":"hi"}`, ""},
 		{"ignored arguments", `{"text":"hi","unfurl_links":false,"unfurl_media":true,"mrkdwn":false,"client_msg_id":"1","something":[1]}`, ""},
+		{"as_user", `{"text":"hi","as_user":true}`, "as_user_not_supported"},
+		{"not as_user", `{"text":"hi","as_user":false}`, ""},
 		{"null", `{"text":"hi","blocks":null,"metadata":null,"thread_ts":null}`, ""},
 		{"no text", `{}`, "no_text"},
 		{"empty lists", `{"text":"","blocks":[],"attachments":[]}`, "no_text"},

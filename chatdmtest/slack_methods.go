@@ -202,7 +202,7 @@ func decodeCursor(cursor string) string {
 func (s *Slack) authTest(req *slackRequest) slackResponse {
 	identity := &slackIdentity{
 		URL:    "https://chatdmtest.slack.com/",
-		Team:   "chatdmtest",
+		Team:   teamName,
 		User:   req.caller.Name,
 		TeamID: teamID,
 		UserID: req.caller.ID,

@@ -6,20 +6,23 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // slackRequest is an apiRequest whose format has been checked.
 type slackRequest struct {
-	method string
-	args   map[string]string // has no entry for an absent argument
-	token  Token             // zero if the method does not need one
-	caller User              // the owner of token
+	method      string
+	httpRequest *http.Request
+	args        map[string]string // has no entry for an absent argument
+	token       Token             // zero if the method does not need one
+	caller      User              // the owner of token
 }
 
 // slackMethod describes an API method.
 type slackMethod struct {
 	run         func(*Slack, *slackRequest) slackResponse
 	rejectsJSON bool
+	formOnly    bool     // ignores the query
 	nestedJSON  bool     // accepts arrays and objects in JSON
 	public      bool     // needs no token
 	scopes      []string // any one of them is enough, unless missingScopes is set
@@ -31,6 +34,7 @@ type slackMethod struct {
 
 var slackMethods = map[string]slackMethod{
 	"api.test":              {run: (*Slack).apiTest, nestedJSON: true, public: true},
+	"auth.revoke":           {run: (*Slack).authRevoke},
 	"auth.test":             {run: (*Slack).authTest},
 	"chat.postMessage":      {run: (*Slack).chatPostMessage, nestedJSON: true, scopes: []string{"chat:write"}},
 	"conversations.close":   {run: (*Slack).conversationsClose, scopes: writeScopes, missingScopes: (*Slack).missingCloseScopes},
@@ -40,6 +44,8 @@ var slackMethods = map[string]slackMethod{
 	"conversations.replies": {run: (*Slack).conversationsReplies, scopes: historyScopes, missingScopes: (*Slack).missingHistoryScopes},
 	"im.close":              {run: (*Slack).imClose, scopes: []string{"im:write"}},
 	"im.open":               {run: (*Slack).imOpen, scopes: []string{"im:write"}, rejectsJSON: true},
+	"oauth.v2.access":       {run: (*Slack).oauthAccess, public: true, rejectsJSON: true, formOnly: true},
+	"oauth.v2.exchange":     {run: (*Slack).oauthExchange, public: true, rejectsJSON: true, formOnly: true},
 	"users.info":            {run: (*Slack).usersInfo, scopes: []string{"users:read"}},
 	"users.lookupByEmail":   {run: (*Slack).usersLookupByEmail, scopes: []string{emailScope}},
 }
@@ -72,7 +78,7 @@ func (s *Slack) respond(req apiRequest) response {
 	if code != "" {
 		return s.encode(slackResponse{Error: code}, warnings)
 	}
-	slackReq := &slackRequest{method: req.method, args: args}
+	slackReq := &slackRequest{method: req.method, httpRequest: req.httpRequest, args: args}
 	if method.public {
 		return s.encode(method.run(s, slackReq), warnings)
 	}
@@ -97,11 +103,14 @@ func (s *Slack) authenticate(req *slackRequest, header http.Header) (code string
 	if value == "" {
 		return "not_authed"
 	}
-	token, known := s.tokens[value]
-	if !known {
+	token := s.tokens[value]
+	if token == nil && req.method == "auth.revoke" {
+		token = s.refreshTokenAsAccessToken(value)
+	}
+	if token == nil {
 		return "invalid_auth"
 	}
-	switch token.State {
+	switch token.stateAt(time.Now()) {
 	case Revoked:
 		return "token_revoked"
 	case Expired:
@@ -113,7 +122,7 @@ func (s *Slack) authenticate(req *slackRequest, header http.Header) (code string
 	if !known || owner.Disabled {
 		return "account_inactive"
 	}
-	req.token, req.caller = token, owner
+	req.token, req.caller = token.Token, owner
 	return ""
 }
 
@@ -165,7 +174,7 @@ func (s *Slack) encode(resp slackResponse, warnings []string) response {
 			"Content-Type":   {"application/json; charset=utf-8"},
 			"X-Slack-Req-Id": {fmt.Sprintf("%032x", s.responseCount)},
 		},
-		body: mustMarshal(resp),
+		body: mustMarshal(resp.body()),
 	}
 	if resp.retryAfter > 0 {
 		encoded.status = http.StatusTooManyRequests

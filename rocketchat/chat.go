@@ -42,10 +42,11 @@ type ChatSendMessageParams struct {
 	Text        string
 	ThreadID    string // ID of the message to reply to; empty means none
 	Attachments any    // marshaled to JSON, which must be an array; nil means none
-	// Key makes the server store at most one message for this user, room, and key, of 1
-	// to 128 bytes. Calls with the same Key can be repeated and can run concurrently;
-	// the first text wins. Another user's equal key is a different key. If the message
-	// is deleted, by hand or by a retention policy, the next call sends it again.
+	// Key, of 1 to 128 bytes, makes the server store at most one message per user, room,
+	// and key. Calls with the same Key can be repeated, even concurrently; the first text
+	// wins. The same Key of another user is a different key. After the message is deleted,
+	// by someone or by a retention policy, a repeated call sends it again. Empty means
+	// that the message has no key.
 	Key string
 }
 
@@ -68,23 +69,24 @@ type MessageResult struct {
 // SendMessage sends a message to a room. The caller needs to be a member of the
 // room.
 //
-// The call is not idempotent unless params has a Key. Without one, the client retries
-// the call only if it never reached the server or was rejected because of a rate
-// limit, and a lost response means [chatdm.ErrEffectUnknown]. With a Key, the client
-// retries the call and then looks for the message with [ChatService.GetMessage] if it
-// cannot know otherwise whether an attempt sent it. The error matches
-// [chatdm.ErrEffectUnknown] only if that fails too, or if ctx ends before. You may
-// always repeat a call with the same Key.
+// The call is not idempotent unless the message has a Key. Without a Key, the error
+// matches [chatdm.ErrEffectUnknown] if the response is lost. With a Key, the client
+// retries the call, and then calls chat.getMessage if it does not know whether the
+// message was sent. The error matches [chatdm.ErrEffectUnknown] only if a response was
+// lost and the message is not there, if chat.getMessage fails, or if ctx ends first. It
+// is always safe to repeat a call with the same Key.
 //
-// A server reports many failures as a 400 without a code, even after it has stored
-// the message. They are of [chatdm.KindUnavailable].
+// Servers report many failures as a 400 without a code, some of them after they have
+// stored the message. Such an error is of [chatdm.KindUnavailable], and without a Key it
+// also matches [chatdm.ErrEffectUnknown].
 //
 // Typical errors are [ErrRoomIsBlocked], [ErrRoomIsReadOnly] if the other person is
-// deactivated, [ErrNotAllowed] of [chatdm.KindUnreachable] if the caller is not a
-// member of the room or the room is encrypted, [ErrInvalidRoom],
-// [ErrMessageSizeExceeded], [ErrActionNotAllowed] for @all and @here, and
-// [ErrAppPrevented]. If the ID that belongs to the Key is in use by someone else or in
-// another room, the error is of [chatdm.KindUnexpectedResponse].
+// deactivated, [ErrInvalidRoom], [ErrMessageSizeExceeded], [ErrActionNotAllowed] for @all
+// and @here, and [ErrAppPrevented], which needs a Key. [ErrNotAllowed] is of
+// [chatdm.KindUnreachable]: the caller is not a member of the room, or the room is
+// encrypted. [ErrInvalidUser] is of [chatdm.KindPermissionDenied]: the caller has no
+// username. The error is of [chatdm.KindUnexpectedResponse] if the ID that belongs to
+// the Key is in use by another user or in another room.
 //
 // Documented at https://developer.rocket.chat/apidocs/send-message.
 func (s *ChatService) SendMessage(ctx context.Context, params ChatSendMessageParams) (*ChatSendMessageResult, error) {
@@ -144,7 +146,7 @@ func (p *ChatSendMessageParams) attachments() (json.RawMessage, error) {
 	case string(data) == "null", string(data) == "[]":
 		return nil, nil
 	case !bytes.HasPrefix(data, []byte("[")):
-		return nil, fmt.Errorf("attachments: got %T, want a value that encoding/json marshals to an array", p.Attachments)
+		return nil, fmt.Errorf("attachments: got %T, want a value that is marshaled to a JSON array", p.Attachments)
 	}
 	return data, nil
 }
@@ -180,9 +182,9 @@ func messageID(userID, roomID, key string) string {
 	return strings.Repeat("0", 22-len(digits)) + digits
 }
 
-// noCode marks the failure of a chat.sendMessage that the server answered with a
-// 400 without a known code. The server responds this way if the ID is in use, if an
-// app prevents the message, and if anything fails, even after it has stored the message.
+// noCode marks a failure whose response is a 400 without a known code.
+// chat.sendMessage responds this way if the ID is in use, if an app prevents the
+// message, and if anything else fails, even after the server has stored the message.
 type noCode struct{}
 
 // refineSend is the refine function of chat.sendMessage.
@@ -204,9 +206,9 @@ func refineSend(status int, f *engine.Failure, keyed bool) {
 // returns nil and fills the result if the message is there, or the final failure.
 func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult, id, roomID string, sent *engine.Response, f *engine.Failure) *engine.Failure {
 	lost := sent.LostAnswers
-	_, answered := f.Details.(noCode)
-	if answered {
-		lost-- // the engine counts the last attempt, but its response is not lost
+	_, responded := f.Details.(noCode)
+	if responded {
+		lost-- // the engine counts the last attempt, whose response is not lost
 	}
 	found, err := s.get(ctx, id, sent.Attempts)
 	if err == nil {
@@ -233,9 +235,9 @@ func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult
 			text = fmt.Errorf("cannot find out whether the message was sent: %w", ctxErr)
 		}
 		return f.WithCause(text)
-	case lost == 0 && answered && saysUndefined(f.Message): // not a duplicate, because there is no such message
+	case lost == 0 && responded && saysUndefined(f.Message): // not a duplicate, because there is no such message
 		return &engine.Failure{Kind: string(ErrAppPrevented.Kind()), Code: string(ErrAppPrevented), Message: f.Message, Effect: engine.Final}
-	case lost == 0 && answered && !saysDuplicateKey(f.Message):
+	case lost == 0 && responded && !saysDuplicateKey(f.Message):
 		final := *f
 		final.Effect = engine.Final
 		return &final
@@ -268,7 +270,7 @@ func (s *ChatService) GetMessage(ctx context.Context, messageID string) (*Messag
 func (s *ChatService) get(ctx context.Context, messageID string, earlierAttempts int) (*MessageResult, error) {
 	result := new(MessageResult)
 	resp, err := do(ctx, s.client.engine, request{
-		Request: engine.Request{Method: "chat.getMessage", Verb: http.MethodGet, Idempotent: true, EarlierAttempts: earlierAttempts},
+		Request: engine.Request{Method: "chat.getMessage", Verb: http.MethodGet, Idempotent: true, EarlierAttempts: int32(earlierAttempts)},
 		params:  url.Values{"msgId": {messageID}}, invalid: input.CheckID("messageId", messageID),
 		decode: decodeMessage(&result.Message),
 		verify: func(*response) *engine.Failure { return required(result.Message.ID == messageID) },

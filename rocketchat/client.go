@@ -240,7 +240,7 @@ func (r *request) classify(e *engine.Engine, raw *engine.Response) *engine.Failu
 		if f == nil {
 			resp.meta = chatdm.Meta{
 				Method: r.Method, StatusCode: raw.Status, RequestID: raw.RequestID,
-				Attempts: r.EarlierAttempts + raw.Attempts, LostAnswers: raw.LostAnswers,
+				Attempts: int(r.EarlierAttempts) + raw.Attempts, LostAnswers: raw.LostAnswers,
 			}
 			return nil
 		}

@@ -15,6 +15,8 @@ var (
 	member = rocketchat.Credentials{UserID: chatdmtest.RocketChatMemberID, AuthToken: chatdmtest.RocketChatMemberToken}
 )
 
+var generations = []chatdmtest.RocketChatGeneration{chatdmtest.RocketChat3, chatdmtest.RocketChat4, chatdmtest.RocketChat7, chatdmtest.RocketChat8}
+
 // TestGenerations drives the methods through the same situations on servers of each
 // generation, and wants the same sentinel from all.
 func TestGenerations(t *testing.T) {
@@ -22,7 +24,6 @@ func TestGenerations(t *testing.T) {
 		generation = chatdmtest.RocketChatGeneration
 		callFunc   = func(context.Context, *rocketchat.Client) error
 	)
-	all := []generation{chatdmtest.RocketChat3, chatdmtest.RocketChat4, chatdmtest.RocketChat7, chatdmtest.RocketChat8}
 	// oldest is what the oldest generation means by its response.
 	oldest := func(err error) map[generation]error { return map[generation]error{chatdmtest.RocketChat3: err} }
 
@@ -159,7 +160,7 @@ func TestGenerations(t *testing.T) {
 		}
 		return c
 	}
-	for _, g := range all {
+	for _, g := range generations {
 		for _, tt := range tests {
 			t.Run(string(g)+"/"+tt.name, func(t *testing.T) {
 				server := start(t, g)

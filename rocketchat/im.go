@@ -265,8 +265,8 @@ func (p *IMHistoryParams) includes(t time.Time) bool {
 // for each one that arrives in the meantime, and omit one for each that is deleted.
 //
 // Several messages can have the same time. Therefore each page begins at the time at
-// which the page before it ended, and the pager drops what it has already seen. Only if
-// a whole page has this time does the pager use an offset.
+// which the page before it ended, and the pager drops what it has already seen. It uses
+// an offset only if the messages with this time do not fit on the largest page.
 type pager struct {
 	latest  time.Time       // the next page begins here; zero means at the newest message
 	seen    map[string]bool // the IDs of the messages at this time that were on a page
@@ -353,7 +353,7 @@ func (p *pager) add(page []Message) bool {
 		return !repeated
 	case first || end.Before(p.latest):
 		p.latest, p.offset, p.seen = end, 0, make(map[string]bool)
-	default: // all have the same time
+	case n < p.count: // all have the same time, and the server limits its pages
 		p.offset += n
 	}
 	for _, m := range page {

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/internal/wiretest"
@@ -16,6 +17,10 @@ func TestBadInput(t *testing.T) {
 	s := newScript(wiretest.Respond(200, `{"success":true}`))
 	client, ctx := newClient(t, s), t.Context()
 	failed := func(_ any, err error) error { return err }
+	history := func(params rocketchat.IMHistoryParams) error {
+		_, err := collect(t, client.IM.History(ctx, params), nil)
+		return err
+	}
 	for _, tt := range []struct {
 		name, field string
 		err         error
@@ -33,6 +38,27 @@ func TestBadInput(t *testing.T) {
 		{"nobody", "usernames", failed(client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{}}))},
 		{"empty name", "usernames[1]", failed(client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"bob", ""}}))},
 		{"two in one", "usernames[0]", failed(client.IM.Create(ctx, rocketchat.IMCreateParams{Usernames: []string{"bob,carol"}}))},
+		{"no room", "roomId", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{Text: "x"}))},
+		{"no text", "text", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1"}))},
+		{"no text and no attachments", "text", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1", Attachments: []int{}}))},
+		{"no text and nil attachments", "text", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1", Attachments: []int(nil)}))},
+		{"text that is not UTF-8", "text", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1", Text: "a\xff"}))},
+		{"one attachment", "attachments", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1", Text: "x", Attachments: map[string]int{"a": 1}}))},
+		{"attachments that do not marshal", "attachments", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1", Attachments: []any{make(chan int)}}))},
+		{"thread", "threadId", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1", Text: "x", ThreadID: "a b"}))},
+		{"key", "key", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1", Text: "x", Key: strings.Repeat("k", 129)}))},
+		{"room of a key", "roomId", failed(client.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r 1", Text: "x", Key: "k"}))},
+		{"no message", "messageId", failed(client.Chat.GetMessage(ctx, ""))},
+		{"message", "messageId", failed(client.Chat.GetMessage(ctx, "m1\n"))},
+		{"no room", "roomId", history(rocketchat.IMHistoryParams{})},
+		{"negative limit", "limit", history(rocketchat.IMHistoryParams{RoomID: "r1", Limit: -1})},
+		{"large limit", "limit", history(rocketchat.IMHistoryParams{RoomID: "r1", Limit: 1001})},
+		{"year", "oldest", history(rocketchat.IMHistoryParams{RoomID: "r1", Oldest: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)})},
+		{"year", "latest", history(rocketchat.IMHistoryParams{RoomID: "r1", Latest: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)})},
+		{"no target", "target", failed(client.Users.Info(ctx, nil))},
+		{"no user", "userId", failed(client.Users.Info(ctx, rocketchat.UserID("")))},
+		{"username", "username", failed(client.Users.Info(ctx, rocketchat.Username("a b")))},
+		{"email", "email", failed(client.Users.Info(ctx, rocketchat.Email("a@example.org,b@example.org")))},
 		{"verb", "method", failed(client.Call(ctx, "get", "info", nil, nil))},
 		{"verb with a line break", "method", failed(client.Call(ctx, "GET\r\n", "info", nil, nil))},
 		{"token as the verb", "method", failed(client.Call(ctx, credentials.AuthToken, "info", nil, nil))},

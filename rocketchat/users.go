@@ -37,8 +37,8 @@ type UserResult struct {
 type UserTarget interface {
 	param() (name, value string)
 	check() error
-	// names reports whether the user with these email addresses is the target.
-	names(user User, emails []string) bool
+	// matches reports whether the user with these email addresses is the target.
+	matches(user User, emails []string) bool
 }
 
 // UserID is a [UserTarget]: the user with this ID.
@@ -55,11 +55,11 @@ func (email Email) param() (name, value string)    { return "email", string(emai
 func (id UserID) check() error   { return input.CheckID("userId", string(id)) }
 func (email Email) check() error { return input.CheckID("email", string(email)) }
 
-func (id UserID) names(user User, _ []string) bool { return user.ID == string(id) }
-func (name Username) names(user User, _ []string) bool {
+func (id UserID) matches(user User, _ []string) bool { return user.ID == string(id) }
+func (name Username) matches(user User, _ []string) bool {
 	return strings.EqualFold(user.Username, string(name))
 }
-func (email Email) names(_ User, emails []string) bool {
+func (email Email) matches(_ User, emails []string) bool {
 	for _, address := range emails {
 		if strings.EqualFold(address, string(email)) {
 			return true
@@ -101,7 +101,7 @@ func (s *UsersService) Info(ctx context.Context, target UserTarget) (*UserResult
 		},
 		verify: func(*response) *engine.Failure {
 			switch f := required(result.User.ID != ""); {
-			case f != nil || target.names(result.User, emails):
+			case f != nil || target.matches(result.User, emails):
 				return f
 			case byEmail:
 				return &engine.Failure{Kind: string(chatdm.KindUnsupported), Err: errNoEmails}
@@ -129,14 +129,13 @@ func (s *UsersService) Info(ctx context.Context, target UserTarget) (*UserResult
 
 var errNoEmails = errors.New("the server cannot find users by email address; that needs version 8.4")
 
-// explainNotFound returns the error of a search by email that found nobody. Servers
-// before 6.0 respond this way although they ignore the argument email. They also
-// respond this way, or with any user, if there is no argument at all, which newer
-// servers reject.
+// explainNotFound finds out why a search by email found nobody. Servers before 4.7 ignore
+// the argument and respond the same way. They also do so, or return any user, if there is
+// no argument at all, which newer servers reject.
 func (s *UsersService) explainNotFound(ctx context.Context, notFound error) error {
 	e, _ := errors.AsType[*chatdm.Error](notFound)
 	_, err := do(ctx, s.client.engine, request{
-		Request: engine.Request{Method: "users.info", Verb: http.MethodGet, Idempotent: true, EarlierAttempts: e.Attempts},
+		Request: engine.Request{Method: "users.info", Verb: http.MethodGet, Idempotent: true, EarlierAttempts: int32(e.Attempts)},
 		params:  url.Values{},
 	})
 	switch {

@@ -2,10 +2,13 @@ package rocketchat_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -65,6 +68,30 @@ var methods = map[string]callFunc{
 	"im.delete": func(ctx context.Context, c *rocketchat.Client) (any, error) {
 		return c.IM.Delete(ctx, rocketchat.RoomID("hdy9972092873h8s7s0"))
 	},
+	"im.history": func(ctx context.Context, c *rocketchat.Client) (any, error) {
+		for m, err := range c.IM.History(ctx, rocketchat.IMHistoryParams{RoomID: "u_botu_alice"}) {
+			return m, err
+		}
+		return nil, nil
+	},
+	"chat.sendMessage": func(ctx context.Context, c *rocketchat.Client) (any, error) {
+		return c.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "u_botu_alice", Text: "Standup in five minutes."})
+	},
+	"chat.getMessage": func(ctx context.Context, c *rocketchat.Client) (any, error) {
+		return c.Chat.GetMessage(ctx, "hmQ3v8PzTKUoH2aXy")
+	},
+	"users.info": func(ctx context.Context, c *rocketchat.Client) (any, error) {
+		return c.Users.Info(ctx, rocketchat.Username("alice"))
+	},
+}
+
+// standup is a message with a key, and standupID the ID that belongs to it.
+var standup = rocketchat.ChatSendMessageParams{RoomID: "u_botu_alice", Text: "Standup in five minutes.", Key: "standup/2026-11-21"}
+
+const standupID = "21j8jMBhdCpTjqwZuqyr7m"
+
+func info(target rocketchat.UserTarget) callFunc {
+	return func(ctx context.Context, c *rocketchat.Client) (any, error) { return c.Users.Info(ctx, target) }
 }
 
 func TestWire(t *testing.T) {
@@ -72,11 +99,54 @@ func TestWire(t *testing.T) {
 		return chatdm.Meta{Method: method, StatusCode: 200, Attempts: 1}
 	}
 	room := rocketchat.Room{ID: "u_adminu_bob", Type: "d", Usernames: []string{"admin", "bob"}}
+	message := rocketchat.Message{
+		ID: "hmQ3v8PzTKUoH2aXy", RoomID: "u_botu_alice", Text: "Standup in five minutes.", UserID: "aobEdbYhXfu5hkeqG", Username: "bot",
+		Time: time.Date(2026, 11, 21, 9, 25, 0, 125e6, time.UTC),
+	}
+	with := func(change func(*rocketchat.Message)) rocketchat.Message {
+		m := message
+		change(&m)
+		return m
+	}
+	sent := func(m rocketchat.Message) *rocketchat.ChatSendMessageResult {
+		return &rocketchat.ChatSendMessageResult{Message: m, Meta: meta("chat.sendMessage")}
+	}
+	got := func(m rocketchat.Message) *rocketchat.MessageResult {
+		return &rocketchat.MessageResult{Message: m, Meta: meta("chat.getMessage")}
+	}
+	user := func(u rocketchat.User) *rocketchat.UserResult {
+		return &rocketchat.UserResult{User: u, Meta: meta("users.info")}
+	}
+	alice := rocketchat.User{ID: "u_alice", Username: "alice", Name: "Alice Liddell", Email: "alice@example.org", Active: true, Roles: []string{"user"}}
 	tests := []struct {
 		method, request, response string
 		call                      callFunc
 		want                      any
 	}{
+		{"chat.sendMessage", "text", "ok", methods["chat.sendMessage"], sent(message)},
+		{"chat.sendMessage", "keyed", "ok_keyed", func(ctx context.Context, c *rocketchat.Client) (any, error) { return c.Chat.SendMessage(ctx, standup) },
+			sent(with(func(m *rocketchat.Message) { m.ID = standupID }))},
+		{"chat.sendMessage", "reply", "ok_reply", func(ctx context.Context, c *rocketchat.Client) (any, error) {
+			attachment := struct {
+				Text  string `json:"text"`
+				Color string `json:"color"`
+			}{"3 > 2", "#00ff00"}
+			return c.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "u_botu_alice", ThreadID: "aThreadID", Attachments: []any{attachment}})
+		}, sent(with(func(m *rocketchat.Message) { m.Text, m.ThreadID = "", "aThreadID" }))},
+		{"chat.getMessage", "by_id", "ok", methods["chat.getMessage"], got(message)},
+		{"chat.getMessage", "by_id", "edited", methods["chat.getMessage"], got(with(func(m *rocketchat.Message) {
+			m.Text, m.ThreadID, m.Edited = "Standup now.", "aThreadID", time.Date(2026, 11, 21, 9, 26, 0, 0, time.UTC)
+		}))},
+		{"chat.getMessage", "by_id", "removed", methods["chat.getMessage"], got(with(func(m *rocketchat.Message) { m.Text = "" }))},
+		{"im.history", "newest", "last", methods["im.history"], message},
+		{"im.history", "newest", "empty", methods["im.history"], nil},
+		{"users.info", "by_username", "ok", methods["users.info"], user(alice)},
+		{"users.info", "by_id", "ok", info(rocketchat.UserID("u_alice")), user(alice)},
+		{"users.info", "by_email", "ok", info(rocketchat.Email("alice@example.org")), user(alice)},
+		{"users.info", "by_username", "limited", methods["users.info"], user(rocketchat.User{ID: "u_alice", Username: "alice", Name: "Alice Liddell"})},
+		{"users.info", "by_username", "bot", methods["users.info"], user(rocketchat.User{ID: "u_alice", Username: "alice", Active: true, Bot: true})},
+		{"users.info", "by_username", "bot_role", methods["users.info"], user(rocketchat.User{ID: "u_alice", Username: "Alice", Active: true, Bot: true, Roles: []string{"admin", "bot"}})},
+		{"users.info", "by_username", "app", methods["users.info"], user(rocketchat.User{ID: "u_alice", Username: "alice", Active: true, Bot: true})},
 		{"im.delete", "by_room", "ok", methods["im.delete"], &rocketchat.DeleteResult{Success: true, Meta: meta("im.delete")}},
 		{"im.delete", "by_username", "ok", func(ctx context.Context, c *rocketchat.Client) (any, error) {
 			return c.IM.Delete(ctx, rocketchat.Username("alice"))
@@ -163,6 +233,67 @@ func TestAnswers(t *testing.T) {
 			"proxy_503":               {"", unavailable, 503, ""},
 			"proxy_504":               {"", unavailable, 504, ""},
 		},
+		"chat.sendMessage": {
+			"ok": {}, "ok_keyed": {}, "ok_reply": {},
+			"invalid_room":          {rocketchat.ErrInvalidRoom, chatdm.KindNotFound, 400, ""},
+			"no_access":             {rocketchat.ErrNotAllowed, chatdm.KindUnreachable, 400, ""},
+			"encrypted":             {rocketchat.ErrNotAllowed, chatdm.KindUnreachable, 400, "encrypted room"},
+			"no_threads":            {rocketchat.ErrNotAllowed, chatdm.KindUnreachable, 400, ""},
+			"blocked":               {rocketchat.ErrRoomIsBlocked, chatdm.KindUnreachable, 400, ""},
+			"read_only":             {rocketchat.ErrRoomIsReadOnly, chatdm.KindUnreachable, 400, "readonly"},
+			"muted":                 {rocketchat.ErrYouHaveBeenMuted, chatdm.KindUnreachable, 400, ""},
+			"archived":              {rocketchat.ErrRoomIsArchived, chatdm.KindUnreachable, 400, ""},
+			"abac":                  {rocketchat.ErrABACRoomLocked, chatdm.KindUnreachable, 400, ""},
+			"impersonation":         {rocketchat.ErrNotAuthorized, chatdm.KindPermissionDenied, 400, ""},
+			"mention_all":           {rocketchat.ErrActionNotAllowed, chatdm.KindPermissionDenied, 400, "Notify all"},
+			"no_username":           {rocketchat.ErrInvalidUser, chatdm.KindPermissionDenied, 400, ""},
+			"no_rid":                {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, "rid"},
+			"no_message":            {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, ""},
+			"invalid_params_8":      {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, ""},
+			"system_message":        {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, "system messages"},
+			"no_custom_fields":      {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, ""},
+			"invalid_custom_fields": {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, ""},
+			"custom_fields_config":  {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, ""},
+			"match_error":           {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, "Expected string"},
+			"too_long":              {rocketchat.ErrMessageSizeExceeded, chatdm.KindInvalidRequest, 400, ""},
+			"empty":                 {rocketchat.ErrInvalidMessage, chatdm.KindInvalidRequest, 400, ""},
+			"out_of_sync":           {rocketchat.ErrMessageTSOutOfSync, chatdm.KindInvalidRequest, 400, ""},
+			"restricted":            {rocketchat.ErrRestrictedWorkspace, unsupported, 400, ""},
+			"duplicate_3.18":        {"", unavailable, 400, "'starred'"},
+			"duplicate_7":           {"", unavailable, 400, "'starred'"},
+			"race":                  {"", unavailable, 400, "E11000"},
+			"failed":                {"", unavailable, 400, "MongoServerSelectionError"},
+			"new_code":              {"error-brand-new", unknown, 400, "What is this"},
+			"without_a_message":     {"", unexpected, 200, "lacks required data"},
+		},
+		"chat.getMessage": {
+			"ok": {}, "edited": {}, "removed": {},
+			"another_id":        {"", unexpected, 200, "lacks required data"},
+			"absent":            {"", chatdm.KindNotFound, 400, "the message does not exist"},
+			"not_allowed":       {rocketchat.ErrNotAllowed, chatdm.KindPermissionDenied, 400, ""},
+			"no_id":             {rocketchat.ErrInvalidParams, "", 400, "msgId"},
+			"invalid_params_8":  {rocketchat.ErrInvalidParams, "", 400, ""},
+			"unauthorized_3.18": {rocketchat.ErrUnauthorized, "", 401, "You must be logged in"},
+		},
+		"im.history": {
+			"ok": {}, "last": {}, "empty": {},
+			"without_messages":    {"", unexpected, 200, "lacks required data"},
+			"without_a_time":      {"", unexpected, 200, "lacks required data"},
+			"room_not_found_3.18": {rocketchat.ErrRoomNotFound, chatdm.KindNotFound, 400, ""},
+			"no_room":             {rocketchat.ErrRoomParamNotProvided, "", 400, ""},
+			"invalid_channel":     {rocketchat.ErrInvalidChannel, chatdm.KindNotFound, 400, ""},
+			"forbidden":           {rocketchat.ErrForbidden, chatdm.KindPermissionDenied, 403, ""},
+			"invalid_params_4.8":  {rocketchat.ErrInvalidParams, "", 400, ""},
+		},
+		"users.info": {
+			"ok": {}, "limited": {}, "bot": {}, "bot_role": {}, "app": {},
+			"another":            {"", chatdm.KindNotFound, 200, "returned another one"},
+			"without_a_user":     {"", unexpected, 200, "lacks required data"},
+			"not_found":          {rocketchat.ErrInvalidUser, chatdm.KindNotFound, 400, "User not found."},
+			"invalid_search_7":   {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, ""},
+			"invalid_filter_4.7": {rocketchat.ErrInvalidFilter, chatdm.KindInvalidRequest, 400, ""},
+			"invalid_params_6":   {rocketchat.ErrInvalidParams, chatdm.KindInvalidRequest, 400, ""},
+		},
 		"im.create": {
 			"ok": {}, "without_rid": {},
 			"too_many_users": {rocketchat.ErrDirectMessageMaxUserExceeded, chatdm.KindInvalidRequest, 400, ""},
@@ -202,6 +333,38 @@ func TestAnswers(t *testing.T) {
 		for _, file := range files {
 			if _, ok := answers[strings.TrimSuffix(filepath.Base(file), ".response.http")]; !ok {
 				t.Errorf("got no test of %s, want one", file)
+			}
+		}
+	}
+}
+
+// TestDocumentedErrors: every documented code of every method becomes its sentinel.
+func TestDocumentedErrors(t *testing.T) {
+	var documented map[string][]chatdm.Code
+	if err := json.Unmarshal([]byte(wiretest.Golden(t, "../testdata/rocketchat/documented_errors.json")), &documented); err != nil {
+		t.Fatal(err)
+	}
+	for method, codes := range documented {
+		if method == "login" {
+			continue // TestLogin
+		}
+		if methods[method] == nil {
+			t.Errorf("got no call of %s in methods, want one", method)
+			continue
+		}
+		for _, code := range codes {
+			if code.Kind() == chatdm.KindUnknown {
+				t.Errorf("%s: got %s, which is not in the catalogue", method, code)
+				continue
+			}
+			status := map[chatdm.Code]int{rocketchat.ErrForbidden: 403, rocketchat.ErrUnauthorized: 401, rocketchat.ErrTooManyRequests: 429}[code]
+			if status == 0 {
+				status = http.StatusBadRequest
+			}
+			s := newScript(wiretest.Respond(status, `{"success":false,"status":"error","error":"Reason [`+string(code)+`]","errorType":"`+string(code)+`"}`))
+			_, err := methods[method](t.Context(), newClient(t, s, once))
+			if e := wantError(t, err, code); e.Method != method || e.Code != code || e.StatusCode != status || errors.Is(err, chatdm.ErrEffectUnknown) {
+				t.Errorf("%s: got %v, want %s", method, err, code)
 			}
 		}
 	}

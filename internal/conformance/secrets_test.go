@@ -65,6 +65,7 @@ func TestNoSecretInTypes(t *testing.T) {
 		"Client": slack, "IM": slack.IM, "Conversations": slack.Conversations, "IM value": *slack.IM,
 		"zero value": new(chatdm.Client), "in a struct": struct{ C *chatdm.Client }{slack}, "in a slice": []any{slack}, "in a map": map[string]any{"c": slack},
 		"rocketchat.Client": rocket, "rocketchat zero value": new(rocketchat.Client), "rocketchat IM": rocket.IM, "rocketchat IM value": *rocket.IM,
+		"rocketchat Chat": rocket.Chat, "rocketchat Users value": *rocket.Users,
 	} {
 		lookFor(t, name, everyFormat(v))
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -21,16 +22,13 @@ import (
 // one whole attempt: the timeout covers the body, and the library sees only the
 // final result. It has no CloseIdleConnections method, because the library would
 // call it whenever it gives up, and the connections belong to the caller.
-type attempt struct {
-	engine    *Engine
-	transport http.RoundTripper
-}
+type attempt struct{ transport http.RoundTripper }
 
 // RoundTrip sends one attempt, reads the response, and lets the platform
 // classify it. It stores the result in the call.
 func (a *attempt) RoundTrip(outer *http.Request) (_ *http.Response, err error) {
 	c := callFromContext(outer.Context())
-	e, r := a.engine, c.request
+	e, r := c.engine, c.request
 	c.response = Response{Attempts: c.response.Attempts + 1, LostAnswers: c.response.LostAnswers}
 	c.responded, c.retrying = false, false
 
@@ -49,6 +47,9 @@ func (a *attempt) RoundTrip(outer *http.Request) (_ *http.Response, err error) {
 	req := outer.WithContext(ctx)
 	req.Host = req.URL.Host
 	req.Header = e.header()
+	if c.credential != nil {
+		maps.Copy(req.Header, c.credential.Header)
+	}
 	if e.jar != nil { // http.Client would send a second Cookie header
 		for _, cookie := range e.jar.Cookies(req.URL) {
 			req.AddCookie(cookie)

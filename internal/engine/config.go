@@ -26,6 +26,7 @@ type Config struct {
 	Timeout          *time.Duration
 	Retry            RetryPolicy
 	Limiter          Limiter
+	Source           CredentialSource // nil if the credential does not change
 	Logger           *slog.Logger
 	MaxResponseBytes int64
 	InsecureHTTP     bool
@@ -47,6 +48,26 @@ type RetryPolicy struct {
 type Limiter interface {
 	Wait(ctx context.Context, key string) error
 	Limited(ctx context.Context, key string, retryAfter time.Duration)
+}
+
+// Credential authenticates attempts. It is always used as a pointer, because fmt does
+// not print what a nested pointer points to.
+type Credential struct {
+	Secret string
+	Header http.Header // must not be modified
+}
+
+// CredentialSource supplies the credential of each attempt. If it returns a *Failure, the
+// call fails with that.
+type CredentialSource interface {
+	Credential(ctx context.Context) (*Credential, error)
+}
+
+// CredentialRefresher is a CredentialSource that can replace a credential that the server
+// rejected.
+type CredentialRefresher interface {
+	CredentialSource
+	Refresh(ctx context.Context, stale *Credential) (*Credential, error)
 }
 
 // NewConfig applies options to the default configuration. It ignores nil options.

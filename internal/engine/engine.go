@@ -27,15 +27,16 @@ import (
 type Platform struct {
 	Service         string              // "slack"; the first part of a limiter key
 	URLName         string              // the name of the base URL in errors
-	Header          map[string]string   // sent with every request; contains the credentials
-	Secrets         []string            // redacted in all texts
+	Header          map[string]string   // sent with every request
+	Credential      *Credential         // nil if there is none, or a source
+	Secrets         []string            // redacted in all texts, in addition to the credential
 	RequestIDHeader string              // in canonical form
 	NewError        func(Outcome) error // builds the error of a failed call; called once
 }
 
 // Engine sends the calls of one client. It is safe for concurrent use.
 type Engine struct {
-	platform Platform // without Header and Secrets
+	platform Platform // without Header, Credential, and Secrets
 	base     *url.URL
 	timeout  time.Duration
 	retry    RetryPolicy
@@ -45,12 +46,16 @@ type Engine struct {
 	logger   *slog.Logger
 	template *http.Request
 	retries  *retryablehttp.Client
-	pauses   pauses
+	pauses   *pauses
 
-	// These are functions because fmt prints all fields of a struct, but not the
-	// variables that a function captures.
+	credential *Credential // nil if there is none, or a source
+	source     CredentialSource
+	recent     *secrets // the last credentials
+	fixed      *secrets // all other secrets
+
+	// A function, because fmt prints all fields of a struct, but not the variables that a
+	// function captures.
 	header func() http.Header
-	scrub  func(text string, cut bool) string
 }
 
 // New returns an engine, or an error that names the invalid setting.
@@ -74,19 +79,24 @@ func New(cfg Config, platform Platform) (*Engine, error) {
 		maxBytes: cfg.MaxResponseBytes,
 		limiter:  cfg.Limiter,
 		logger:   cfg.Logger,
-		pauses:   pauses{byMethod: make(map[string]*pause)},
+		pauses:   newPauses(),
 		template: &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1},
 		header:   func() http.Header { return maps.Clone(header) },
-		scrub:    newScrubber(append(platform.Secrets, cfg.headerSecrets()...)),
+
+		credential: platform.Credential, source: cfg.Source,
+		recent: newSecrets(), fixed: newSecrets(append(platform.Secrets, cfg.headerSecrets()...)...),
 	}
-	platform.Header, platform.Secrets = nil, nil
+	if e.credential != nil {
+		e.recent.add(e.credential.Secret)
+	}
+	platform.Header, platform.Credential, platform.Secrets = nil, nil, nil
 	e.platform = platform
 
 	client := *cmp.Or(cfg.HTTPClient, new(http.Client))
 	if client.Transport == nil {
 		client.Transport = defaultTransport()
 	}
-	client.Transport = &attempt{engine: e, transport: client.Transport}
+	client.Transport = &attempt{client.Transport}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	e.jar, client.Jar = client.Jar, nil
 	client.Timeout = 0 // each attempt has its own; http.Client would start a goroutine per call
@@ -102,6 +112,16 @@ func New(cfg Config, platform Platform) (*Engine, error) {
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 	return e, nil
+}
+
+// WithCredential returns an engine with another credential. It shares everything but the
+// pauses.
+func (e *Engine) WithCredential(credential *Credential, newError func(Outcome) error) *Engine {
+	other := *e
+	other.credential, other.source, other.recent, other.pauses = credential, nil, newSecrets(), newPauses()
+	other.recent.add(credential.Secret)
+	other.platform.NewError = newError
+	return &other
 }
 
 // BaseURL returns the base URL without a trailing slash.
@@ -157,12 +177,14 @@ type call struct {
 	engine  *Engine
 	request *Request
 
-	response    Response      // to the last attempt; its counters cover the whole call
-	failure     *Failure      // of the last attempt; nil if there was none or it succeeded
-	backoff     time.Duration // the wait before the next attempt
-	responded   bool          // Classify has received the response to the last attempt
-	retrying    bool          // another attempt is due, but has not begun
-	inTransport bool          // the caller's transport or body is being used
+	response    Response    // to the last attempt; its counters cover the whole call
+	failure     *Failure    // of the last attempt; nil if there was none or it succeeded
+	credential  *Credential // of the last attempt; nil if there is none
+	refreshed   bool        // the credential has been refreshed, which happens only once
+	rejected    bool        // the next attempt needs another credential
+	responded   bool        // Classify has received the response to the last attempt
+	retrying    bool        // another attempt is due, but has not begun
+	inTransport bool        // the caller's transport or body is being used
 }
 
 type callKey struct{}
@@ -192,8 +214,24 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 			e.limiter.Limited(c.Context, c.limiterKey(), pause)
 		}
 	}
-	if f.Retry == Never || f.Retry == IfIdempotent && !c.request.Idempotent ||
-		c.response.Attempts >= e.retry.MaxAttempts || requested > e.retry.MaxRetryAfter {
+	attempts := c.response.Attempts
+	switch f.Retry {
+	case Never:
+		return false, nil
+	case IfIdempotent:
+		if !c.request.Idempotent {
+			return false, nil
+		}
+	case AfterRefresh:
+		if _, ok := e.source.(CredentialRefresher); !ok || c.refreshed {
+			return false, nil
+		}
+		c.refreshed, c.rejected = true, true
+	}
+	if c.refreshed {
+		attempts-- // the attempt after a refresh is an additional one
+	}
+	if attempts >= e.retry.MaxAttempts || requested > e.retry.MaxRetryAfter {
 		return false, nil
 	}
 	if ctxErr := c.contextErr(); ctxErr != nil {
@@ -202,12 +240,15 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 		}
 		return false, nil
 	}
-	wait := max(e.retry.backoff(c.response.Attempts), requested)
+	wait := max(e.retry.backoff(max(1, attempts)), requested)
+	if c.rejected {
+		wait = 0
+	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 		c.failure = f.WithCause(fmt.Errorf("wait of %v would exceed the context deadline: %w", wait, context.DeadlineExceeded))
 		return false, nil
 	}
-	c.backoff, c.retrying = wait, true
+	c.failure.backoff, c.retrying = wait, true
 	if f.Unknown {
 		c.response.LostAnswers++
 	}
@@ -235,7 +276,7 @@ func (p RetryPolicy) backoff(n int) time.Duration {
 // prepareRetry is the PrepareRetry hook: it waits before the next attempt.
 func prepareRetry(req *http.Request) error {
 	c := callFromContext(req.Context())
-	if f := c.wait(c.backoff); f != nil {
+	if f := c.wait(c.failure.backoff); f != nil {
 		return f
 	}
 	return nil
@@ -305,7 +346,7 @@ func (c *call) outcome() Outcome {
 	}
 	o := Outcome{
 		Method: c.request.Method, Failure: *f, Status: c.response.Status, RequestID: c.response.RequestID,
-		Attempts: c.request.EarlierAttempts + c.response.Attempts,
+		Attempts: int(c.request.EarlierAttempts) + c.response.Attempts,
 	}
 	o.Message = c.engine.Line(o.Message)
 	return o

@@ -21,7 +21,7 @@ type Request struct {
 	Body            []byte // the query if Verb is GET; nil means none
 	Idempotent      bool   // the client may repeat the call if its effect is unknown
 	Confidential    bool   // the response can contain credentials, so no error may show any part of it
-	EarlierAttempts int    // attempts that the caller already made with another method
+	EarlierAttempts int32  // attempts that the caller already made with another method
 	// Classify decodes a response and returns nil if it is a success. It must not
 	// retain the body, which the engine reuses.
 	Classify func(*Response) *Failure
@@ -117,6 +117,7 @@ func (a *Strings) UnmarshalJSON(data []byte) error {
 // The kinds of failure that the engine itself distinguishes.
 const (
 	InvalidRequest     = "invalid_request"
+	Unauthenticated    = "unauthenticated"
 	RateLimited        = "rate_limited"
 	Unavailable        = "unavailable"
 	UnexpectedResponse = "unexpected_response"
@@ -133,8 +134,9 @@ type Failure struct {
 	Quote      string        // what the response said, to append to Err unless the call is confidential
 	Details    any           // data for the platform's NewError
 	Effect
-	status   int      // the status of the response
-	previous *Failure // the failure of the previous attempt
+	status   int           // the status of the response
+	backoff  time.Duration // the wait before the next attempt
+	previous *Failure      // the failure of the previous attempt
 }
 
 // Effect says what a failed attempt may have done. It alone decides whether
@@ -152,6 +154,7 @@ const (
 	Never Retry = iota
 	IfIdempotent
 	Always
+	AfterRefresh // all calls, once, if the credential can be refreshed
 )
 
 // The retry contract: every failure of an attempt has one of these effects.
@@ -160,6 +163,8 @@ var (
 	NeverSent = Effect{Retry: Always}
 	// A 429 or a rate limit code. The client first waits as long as the server requested.
 	Rejected = Effect{Retry: Always}
+	// An expired credential, which the server checks before it does anything.
+	Expired = Effect{Retry: AfterRefresh}
 	// A lost connection, the timeout of an attempt, a 500, 502, 503, or 504, a
 	// truncated response, or a code like internal_error.
 	EffectUnknown = Effect{Retry: IfIdempotent, Unknown: true}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unicode"
 )
 
@@ -149,35 +151,91 @@ func newSafeError(text string, err error) error {
 func (s *safeError) Error() string        { return s.text }
 func (s *safeError) Is(target error) bool { return s.is(target) }
 
-// newScrubber returns a function that replaces all secrets in a text. If the
-// text was cut, the function also replaces the beginning of a secret at its end.
-func newScrubber(secrets []string) func(text string, cut bool) string {
+// scrub replaces all secrets in a text. If the text was cut, it also replaces the
+// beginning of a secret at its end.
+func (e *Engine) scrub(text string, cut bool) string {
+	return e.recent.scrub(e.fixed.scrub(text, cut), cut)
+}
+
+// Redact makes texts hide a secret. It is forgotten after a few others.
+func (e *Engine) Redact(secret string) { e.recent.add(secret) }
+
+// secrets are texts that must not be shown. Use it as a pointer, because fmt does not
+// print what a nested pointer points to. A nil *secrets has none.
+type secrets struct {
+	spellings atomic.Pointer[[]string] // of all secrets
+	mu        sync.Mutex
+	recent    []string
+}
+
+func newSecrets(values ...string) *secrets {
+	s := new(secrets)
+	s.set(values)
+	return s
+}
+
+func (s *secrets) set(values []string) {
 	var spellings []string
-	for _, secret := range secrets {
-		unescaped, _ := url.PathUnescape(secret) // a cookie may be escaped
-		for _, s := range []string{secret, unescaped} {
-			inJSON, _ := json.Marshal(s)
-			for _, s := range []string{s, url.QueryEscape(s), url.PathEscape(s), strings.Trim(string(inJSON), `"`), strings.Trim(strconv.Quote(s), `"`)} {
-				if len(s) >= minSecret && !slices.Contains(spellings, s) {
-					spellings = append(spellings, s)
-				}
+	for _, secret := range values {
+		spellings = appendSpellings(spellings, secret)
+	}
+	s.spellings.Store(&spellings)
+}
+
+// maxRecent is enough for the calls that are in flight while a credential is replaced.
+const maxRecent = 8
+
+// add adds a secret and forgets all but the last few.
+func (s *secrets) add(secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if secret == "" || slices.Contains(s.recent, secret) {
+		return
+	}
+	s.recent = append(s.recent, secret)
+	s.recent = s.recent[max(0, len(s.recent)-maxRecent):]
+	s.set(s.recent)
+}
+
+// appendSpellings appends the ways in which a secret can appear in a text.
+func appendSpellings(spellings []string, secret string) []string {
+	if len(secret) >= minSecret && !strings.ContainsFunc(secret, mayBeEscaped) {
+		return append(spellings, secret)
+	}
+	unescaped, _ := url.PathUnescape(secret) // a cookie may be escaped
+	for _, s := range []string{secret, unescaped} {
+		inJSON, _ := json.Marshal(s)
+		for _, s := range []string{s, url.QueryEscape(s), url.PathEscape(s), strings.Trim(string(inJSON), `"`), strings.Trim(strconv.Quote(s), `"`)} {
+			if len(s) >= minSecret && !slices.Contains(spellings, s) {
+				spellings = append(spellings, s)
 			}
 		}
 	}
-	return func(text string, cut bool) string {
-		for _, s := range spellings { // a strings.Replacer would always copy the text
-			text = strings.ReplaceAll(text, s, redacted)
-		}
-		if !cut {
-			return text
-		}
-		for _, s := range spellings {
-			for n := min(len(s), len(text)); n >= minSecret; n-- {
-				if strings.HasSuffix(text, s[:n]) {
-					return text[:len(text)-n] + redacted
-				}
-			}
-		}
+	return spellings
+}
+
+// mayBeEscaped reports whether JSON or a URL can contain r in another form.
+func mayBeEscaped(r rune) bool {
+	return r != '-' && r != '_' && r != '.' && (r < '0' || r > '9' && r < 'A' || r > 'Z' && r < 'a' || r > 'z')
+}
+
+func (s *secrets) scrub(text string, cut bool) string {
+	if s == nil {
 		return text
 	}
+	spellings := *s.spellings.Load()
+	for _, s := range spellings { // a strings.Replacer would always copy the text
+		text = strings.ReplaceAll(text, s, redacted)
+	}
+	if !cut {
+		return text
+	}
+	for _, s := range spellings {
+		for n := min(len(s), len(text)); n >= minSecret; n-- {
+			if strings.HasSuffix(text, s[:n]) {
+				return text[:len(text)-n] + redacted
+			}
+		}
+	}
+	return text
 }

@@ -29,6 +29,8 @@ type pause struct {
 	next  time.Time // when the next waiting call may resume
 }
 
+func newPauses() *pauses { return &pauses{byMethod: make(map[string]*pause)} }
+
 // start pauses a method, or extends its pause.
 func (p *pauses) start(method string, d time.Duration) {
 	p.mu.Lock()
@@ -79,9 +81,12 @@ func (p *pauses) active(method string) *pause {
 	return active
 }
 
-// wait blocks until the next attempt may be sent: for at least d, until the
-// method is not paused, and until the limiter allows the call.
+// wait blocks until the next attempt may be sent: until it has a credential, for at
+// least d, until the method is not paused, and until the limiter allows the call.
 func (c *call) wait(d time.Duration) *Failure {
+	if f := c.authenticate(); f != nil {
+		return f
+	}
 	limiter := c.engine.limiter
 	for {
 		if err := c.contextErr(); err != nil {
@@ -134,6 +139,37 @@ func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 	case <-timer.C:
 		return true, nil
 	}
+}
+
+// authenticate gets the credential for the next attempt.
+func (c *call) authenticate() *Failure {
+	e := c.engine
+	if e.source == nil {
+		c.credential = e.credential
+		return nil
+	}
+	if err := c.contextErr(); err != nil {
+		return canceled(err)
+	}
+	var err error
+	rejected := c.credential
+	if refresher, ok := e.source.(CredentialRefresher); ok && c.rejected {
+		c.credential, err = refresher.Refresh(c.Context, rejected)
+	} else {
+		c.credential, err = e.source.Credential(c.Context)
+	}
+	c.rejected = false
+	if err == nil {
+		e.recent.add(c.credential.Secret)
+		return nil
+	}
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return &Failure{Kind: f.Kind, RetryAfter: f.RetryAfter, Err: f.Err}
+	}
+	if c.Context.Err() != nil {
+		return canceled(c.contextErr())
+	}
+	return &Failure{Kind: Unavailable, Err: fmt.Errorf("credential source: %w", err)}
 }
 
 func (c *call) limiterKey() string { return c.engine.platform.Service + "." + c.request.Method }

@@ -15,19 +15,37 @@ import (
 // undocumented lists the methods that return a code although the vendor does not
 // document it for them.
 var undocumented = map[string][]string{
-	"cannot_dm_bot":                    {"chat.postMessage", "conversations.open", "im.open"},
-	"error-not-authorized":             {"endpoints that only `Call` reaches"},
-	"invalid_attachments":              {"chat.postMessage"},
-	"list_record_comment_fetch_failed": {"conversations.replies"},
-	"msg_too_large":                    {"chat.postMessage"},
-	"msg_too_long":                     {"chat.postMessage"},
-	"thread_not_found":                 {"conversations.replies"},
+	"cannot_dm_bot":                       {"chat.postMessage", "conversations.open", "im.open"},
+	"error-not-authorized":                {"endpoints that only `Call` reaches"},
+	"invalid_attachments":                 {"chat.postMessage"},
+	"list_record_comment_fetch_failed":    {"conversations.replies"},
+	"msg_too_large":                       {"chat.postMessage"},
+	"msg_too_long":                        {"chat.postMessage"},
+	"thread_not_found":                    {"conversations.replies"},
+	"invalid_refresh_token":               {"oauth.v2.access"},
+	"invalid_client_id":                   {"oauth.v2.access", "oauth.v2.exchange"},
+	"bad_client_secret":                   {"oauth.v2.access", "oauth.v2.exchange"},
+	"invalid_grant_type":                  {"oauth.v2.access"},
+	"invalid_code":                        {"oauth.v2.access"},
+	"invalid_code_verifier":               {"oauth.v2.access"},
+	"bad_redirect_uri":                    {"oauth.v2.access"},
+	"no_scopes":                           {"oauth.v2.access"},
+	"pkce_not_allowed":                    {"oauth.v2.access"},
+	"preview_feature_not_available":       {"oauth.v2.access"},
+	"oauth_authorization_url_mismatch":    {"oauth.v2.access"},
+	"cannot_install_an_org_installed_app": {"oauth.v2.access"},
+	"user_email_unverified":               {"oauth.v2.access"},
+	"authorization_not_found":             {"oauth.v2.exchange"},
+	"invalid_token":                       {"oauth.v2.exchange"},
+	"token_already_exchanged":             {"oauth.v2.exchange"},
+	"token_rotation_not_enabled":          {"oauth.v2.exchange"},
 }
 
 // retries explains the values of the third field of a catalogue entry. The client
 // does not retry a call that fails with a code without that field.
 var retries = []struct{ field, text string }{
 	{"engine.Rejected", "All calls, after the wait that the server requested."},
+	{"engine.Expired", "All calls, once, if a `TokenRefresher` replaces the token."},
 	{"engine.EffectUnknown", "Idempotent calls. The error of any other call also matches `chatdm.ErrEffectUnknown`."},
 }
 

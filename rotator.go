@@ -1,0 +1,408 @@
+package chatdm
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/chatdm/chatdm/internal/engine"
+	"github.com/chatdm/chatdm/internal/input"
+)
+
+// Rotator is a [TokenRefresher] that keeps the tokens of one installation fresh. It is safe
+// for concurrent use by multiple goroutines. Several processes can each have a Rotator with
+// the same [TokenStore]; they refresh the tokens only once.
+//
+// The call that finds a token 20 to 40 minutes before its expiry refreshes it. If that
+// fails, calls continue to use the token until it expires. After a failure, the Rotator
+// waits before it asks Slack again: from 5 seconds to 5 minutes after a temporary one, and
+// from 1 minute to 1 hour after a permanent one such as [ErrInvalidRefreshToken]. In
+// the meantime, Token returns the error immediately if there is no valid token.
+//
+// New tokens are stored before they are used. If they cannot be stored, the Rotator logs
+// the error, keeps them in memory, and tries to store them again. It uses them only if the
+// stored token is no longer valid.
+type Rotator struct {
+	store    TokenStore
+	oauth    *Client                       // authenticates as the app
+	exchange func(token string) input.Form // the arguments of oauth.v2.exchange
+	logger   *slog.Logger
+
+	mu       sync.Mutex
+	tokens   Tokens        // the zero value if they have not been loaded
+	unsaved  Tokens        // newer tokens that could not be stored, or the zero value
+	fetched  time.Time     // when the tokens came from Slack; zero if they came from the store
+	update   chan struct{} // closed when the running update ends; nil if none is running
+	err      error         // of the last update
+	failures int           // updates that failed in a row
+	retryAt  time.Time     // when the next update may begin
+}
+
+// The times of a refresh, counted back from the expiry. It is the same for all processes,
+// so that another one takes over soon if one of them dies.
+const (
+	earliestRefresh = 40 * time.Minute
+	latestRefresh   = 20 * time.Minute
+)
+
+// updateTimeout limits an update. It does not end with the context of the call that began
+// it, because Slack may already have replaced the tokens.
+const updateTimeout = time.Minute
+
+// NewRotator returns a Rotator that uses oauth.v2.access. Put the tokens of an installation
+// into the store first, with [TokenStore].Update or [Rotator.Exchange]. NewRotator does not
+// contact the server or the store. If an argument or an option is invalid, it returns an
+// *[Error] of [KindInvalidRequest]. It does not accept [WithTokenSource].
+//
+// Documented at https://docs.slack.dev/authentication/using-token-rotation.
+func NewRotator(app OAuthApp, store TokenStore, opts ...Option) (*Rotator, error) {
+	cfg := engine.NewConfig("https://slack.com/api", opts)
+	r := &Rotator{store: store, oauth: new(Client), logger: cfg.Logger}
+	err := cmp.Or(input.CheckCredential("app.ClientID", app.ClientID), input.CheckCredential("app.ClientSecret", app.ClientSecret))
+	switch {
+	case err != nil:
+	case store == nil:
+		err = errors.New("store: must not be nil")
+	case cfg.Source != nil:
+		err = errors.New("WithTokenSource: only NewClient accepts it")
+	case cfg.TOTP != "":
+		err = errors.New("WithTOTP: only rocketchat.Login accepts it")
+	default:
+		basic := base64.StdEncoding.EncodeToString([]byte(app.ClientID + ":" + app.ClientSecret))
+		r.oauth.engine, err = engine.New(cfg, engine.Platform{
+			Service: service, URLName: "WithBaseURL", RequestIDHeader: "X-Slack-Req-Id", NewError: r.oauth.newError,
+			Credential: &engine.Credential{Secret: basic, Header: http.Header{"Authorization": {"Basic " + basic}}}, Secrets: []string{app.ClientSecret},
+			Header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
+		})
+	}
+	if err != nil {
+		return nil, &Error{Service: service, Method: "NewRotator", Kind: KindInvalidRequest, Err: err}
+	}
+	r.exchange = func(token string) input.Form {
+		return input.Form{}.Add("client_id", app.ClientID).Add("client_secret", app.ClientSecret).Add("token", token)
+	}
+	return r, nil
+}
+
+// String returns the type, but no secret.
+func (r *Rotator) String() string { return "chatdm.Rotator" }
+
+// GoString returns the same text as String.
+func (r *Rotator) GoString() string { return r.String() }
+
+// Format writes the same text as String for every verb.
+func (r *Rotator) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
+
+// Token implements [TokenSource]. It contacts the store only for the first call and for a
+// refresh. The error is an *[Error] of [KindUnauthenticated] if the store has no tokens or
+// Slack rejects the refresh token.
+func (r *Rotator) Token(ctx context.Context) (string, error) {
+	for {
+		r.mu.Lock()
+		now, current := time.Now(), r.current()
+		due := !now.Before(r.refreshAt(current)) || r.unsaved.AccessToken != ""
+		held := r.update != nil || now.Before(r.retryAt) // no update can begin now
+		if r.valid(current) && (!due || held) {
+			r.mu.Unlock()
+			return current.AccessToken, nil
+		}
+		if r.update == nil && held {
+			err := r.err
+			r.mu.Unlock()
+			return "", err
+		}
+		ended, _ := r.begin(ctx, "")
+		r.mu.Unlock()
+		if err := await(ctx, ended); err != nil {
+			return "", err
+		}
+	}
+}
+
+// Refresh implements [TokenRefresher]. It returns another token than stale: the current one,
+// one that another process has stored, or a new one.
+func (r *Rotator) Refresh(ctx context.Context, stale string) (string, error) {
+	for refreshed := false; ; {
+		r.mu.Lock()
+		current := r.current()
+		if current.AccessToken != "" && current.AccessToken != stale {
+			r.mu.Unlock()
+			return current.AccessToken, nil
+		}
+		if r.update == nil && (refreshed || time.Now().Before(r.retryAt)) {
+			token, err := r.unsaved.AccessToken, r.err
+			if token != "" && token != stale {
+				r.tokens.Expiry, err = time.Now(), nil // so that Token also returns the unsaved one
+			} else if err == nil {
+				err = r.newError(KindUnauthenticated, errors.New("the new token is the one that the server rejected"))
+			}
+			r.mu.Unlock()
+			return token, err
+		}
+		if r.update == nil && time.Since(r.fetched) < time.Minute {
+			r.mu.Unlock()
+			return "", r.newError(KindUnauthenticated, errors.New("the server rejected a token that is less than a minute old"))
+		}
+		var ended <-chan struct{}
+		ended, refreshed = r.begin(ctx, stale)
+		r.mu.Unlock()
+		if err := await(ctx, ended); err != nil {
+			return "", err
+		}
+	}
+}
+
+// Exchange replaces a long-lived token with rotating tokens and stores them, through
+// oauth.v2.exchange. If the store already has tokens, it does nothing. The long-lived token
+// ends with the first refresh. If the response is lost, the error matches
+// [ErrEffectUnknown]; if a second call then fails with [ErrTokenAlreadyExchanged], install
+// the app again. Exchange takes at most a minute and ignores the end of ctx, because the
+// tokens would be lost. The call is not idempotent.
+//
+// Documented at https://docs.slack.dev/reference/methods/oauth.v2.exchange.
+func (r *Rotator) Exchange(ctx context.Context, token string) error {
+	if err := input.CheckCredential("token", token); err != nil {
+		return &Error{Service: service, Method: "oauth.v2.exchange", Kind: KindInvalidRequest, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), updateTimeout)
+	defer cancel()
+	var failure error
+	tokens, err := r.store.Update(ctx, func(ctx context.Context, stored Tokens) (Tokens, error) {
+		if stored.AccessToken != "" {
+			return stored, nil
+		}
+		oauth := &Client{}
+		oauth.engine = r.oauth.engine.WithCredential(&engine.Credential{Secret: token}, oauth.newError)
+		next, err := fetch(ctx, oauth, "oauth.v2.exchange", r.exchange(token))
+		failure = err
+		return next, err
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.tokens, r.unsaved, r.err, r.retryAt = tokens, Tokens{}, nil, time.Time{}
+	case failure != nil:
+		return failure
+	default:
+		r.unsaved = tokens
+		return r.storeError(err)
+	}
+	return nil
+}
+
+// current returns the stored tokens. If they are no longer valid, it returns newer ones
+// that could not be stored.
+func (r *Rotator) current() Tokens {
+	if r.unsaved.AccessToken != "" && !r.valid(r.tokens) {
+		return r.unsaved
+	}
+	return r.tokens
+}
+
+func (r *Rotator) valid(t Tokens) bool {
+	return t.AccessToken != "" && (t.Expiry.IsZero() || time.Now().Before(t.Expiry))
+}
+
+// refreshAt returns when to refresh the tokens. If they last only a short time, that is not
+// before half of it has passed.
+func (r *Rotator) refreshAt(t Tokens) time.Time {
+	if t.Expiry.IsZero() {
+		return time.Now().Add(time.Hour) // never
+	}
+	hash := fnv.New32a()
+	_, _ = io.WriteString(hash, t.AccessToken)
+	jitter := time.Duration(hash.Sum32()%1000) * (earliestRefresh - latestRefresh) / 1000
+	at := t.Expiry.Add(jitter - earliestRefresh)
+	if half := r.fetched.Add(t.Expiry.Sub(r.fetched) / 2); !r.fetched.IsZero() && half.After(at) {
+		return half
+	}
+	return at
+}
+
+// begin begins an update, unless one is running. It returns a channel that is closed when
+// the update ends. The caller must hold the lock.
+func (r *Rotator) begin(ctx context.Context, stale string) (ended <-chan struct{}, began bool) {
+	if r.update != nil {
+		return r.update, false
+	}
+	done := make(chan struct{})
+	r.update = done
+	loaded, unsaved := r.tokens.AccessToken != "", r.unsaved
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), updateTimeout)
+		defer cancel()
+		u := update{rotator: r, stale: stale, unsaved: unsaved}
+		u.run(ctx, loaded)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.finish(&u)
+		r.update = nil
+		close(done)
+	}()
+	return done, true
+}
+
+// update is one attempt to get fresh tokens.
+type update struct {
+	rotator *Rotator
+	stale   string // the token that the server rejected, or empty
+	unsaved Tokens // newer tokens than those in the store, or the zero value
+
+	tokens   Tokens
+	used     string    // the refresh token that was sent to Slack, or empty
+	fetched  time.Time // when the tokens came from Slack, or the zero Time
+	err      error     // why there are no fresh tokens
+	storeErr error     // why the tokens could not be loaded or stored
+}
+
+func (u *update) run(ctx context.Context, loaded bool) {
+	r := u.rotator
+	if !loaded && u.stale == "" && u.unsaved.AccessToken == "" {
+		tokens, err := r.store.Load(ctx)
+		switch {
+		case err != nil:
+			u.storeErr = err
+			return
+		case r.valid(tokens): // if it is time to refresh them, that is another update
+			u.tokens = tokens
+			return
+		}
+	}
+	tokens, err := r.store.Update(ctx, u.next)
+	if u.err == nil {
+		u.tokens, u.storeErr = tokens, err
+		return
+	}
+	if !errors.Is(u.err, ErrInvalidRefreshToken) {
+		return
+	}
+	// Another process may have used the refresh token and stored its successor.
+	if tokens, err := r.store.Load(ctx); err == nil && tokens.RefreshToken != u.used && r.valid(tokens) {
+		u.tokens, u.err = tokens, nil
+	}
+}
+
+// next returns the tokens that the store should have: those that it has, newer ones that
+// could not be stored, or new ones from Slack.
+func (u *update) next(ctx context.Context, stored Tokens) (Tokens, error) {
+	r, now := u.rotator, time.Now()
+	tokens := stored
+	if u.unsaved.AccessToken != "" && stored.Expiry.Before(u.unsaved.Expiry) {
+		tokens = u.unsaved
+	}
+	switch {
+	case tokens.AccessToken != "" && tokens.AccessToken != u.stale && now.Before(r.refreshAt(tokens)):
+		return tokens, nil
+	case tokens.AccessToken == "":
+		u.err = r.newError(KindUnauthenticated, errors.New("the store has no tokens; install the app"))
+	case tokens.RefreshToken == "":
+		u.err = r.newError(KindUnauthenticated, errors.New("the stored token cannot be refreshed; install the app again"))
+	default:
+		u.used = tokens.RefreshToken
+		tokens, u.err = r.refresh(ctx, tokens.RefreshToken)
+		u.fetched = now
+	}
+	return tokens, u.err
+}
+
+// refresh exchanges a refresh token. If the response is lost, it tries once more: for a
+// short time, Slack accepts a refresh token again.
+func (r *Rotator) refresh(ctx context.Context, token string) (Tokens, error) {
+	form := input.Form{}.Add("grant_type", "refresh_token").Add("refresh_token", token)
+	r.oauth.engine.Redact(token)
+	tokens, err := fetch(ctx, r.oauth, "oauth.v2.access", form)
+	if errors.Is(err, ErrEffectUnknown) && sleep(ctx, time.Second) == nil {
+		tokens, err = fetch(ctx, r.oauth, "oauth.v2.access", form)
+	}
+	return tokens, err
+}
+
+// fetch calls a method that returns tokens.
+func fetch(ctx context.Context, c *Client, method string, form input.Form) (Tokens, error) {
+	var tokens Tokens
+	start := time.Now() // so that the expiry is not too late
+	body, err := form.Encode()
+	_, err = c.do(ctx, request{
+		Request: engine.Request{Method: method, Body: body, Confidential: true}, invalid: err, meta: new(Meta),
+		decode: func(raw *engine.Response) (response, error) {
+			var resp struct {
+				response
+				AccessToken  string `json:"access_token"`
+				RefreshToken string `json:"refresh_token"`
+				ExpiresIn    int64  `json:"expires_in"`
+			}
+			err := raw.Decode(&resp)
+			c.engine.Redact(resp.AccessToken)
+			c.engine.Redact(resp.RefreshToken)
+			if err == nil && resp.OK && (resp.AccessToken == "" || resp.RefreshToken == "" || resp.ExpiresIn <= 0 || resp.ExpiresIn > maxLifetime) {
+				err = errors.New("a success without access_token, refresh_token, and expires_in")
+			}
+			tokens = Tokens{resp.AccessToken, resp.RefreshToken, start.Add(time.Duration(resp.ExpiresIn) * time.Second)}
+			return resp.response, err
+		},
+	})
+	if err != nil {
+		return Tokens{}, err
+	}
+	return tokens, nil
+}
+
+// maxLifetime is the longest lifetime of a token that is plausible, in seconds.
+const maxLifetime = 10 * 365 * 24 * 60 * 60
+
+// finish takes over the result of an update.
+func (r *Rotator) finish(u *update) {
+	switch {
+	case u.err == nil && u.storeErr == nil:
+		r.tokens, r.unsaved, r.err, r.failures, r.retryAt = u.tokens, Tokens{}, nil, 0, time.Time{}
+		r.fetched = u.fetched
+		return
+	case u.err == nil && u.tokens.AccessToken != "":
+		r.unsaved, r.fetched = u.tokens, u.fetched
+	}
+	r.failures++
+	shortest, longest := 5*time.Second, 5*time.Minute
+	if u.storeErr != nil && u.err == nil {
+		r.err = r.storeError(u.storeErr)
+	} else {
+		r.err = u.err
+		if u.used != "" && !mayPass(u.err) {
+			shortest, longest = time.Minute, time.Hour
+		}
+	}
+	wait := min(shortest<<min(r.failures-1, 10), longest)
+	if e, ok := errors.AsType[*Error](r.err); ok {
+		wait = max(wait, min(e.RetryAfter, longest))
+	}
+	r.retryAt = time.Now().Add(wait)
+	if r.logger != nil {
+		r.logger.Warn("chatdm: tokens not refreshed", slog.Duration("wait", wait), slog.Any("error", r.err))
+	}
+}
+
+func (r *Rotator) storeError(err error) error {
+	return r.newError(KindUnavailable, fmt.Errorf("token store: %w", err))
+}
+
+func (r *Rotator) newError(kind Kind, err error) error {
+	return r.oauth.engine.Fail("oauth.v2.access", string(kind), 0, err)
+}
+
+// await waits until ended is closed or ctx is done.
+func await(ctx context.Context, ended <-chan struct{}) error {
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -243,7 +243,7 @@ func TestStops(t *testing.T) {
 			b.must(exitOK, []string{"40 people: 40 reminded.\n"})
 		})
 	}
-	onSlack(t, func(t *testing.T, b *bench) {
+	onSlack(t, func(_ *testing.T, b *bench) {
 		b.write("people.csv", "alice@example.com")
 		b.write("text", "Hello")
 		b.slack.AddToken(chatdmtest.Token{Value: chatdmtest.BotToken, User: chatdmtest.BotUser, Scopes: []string{"chat:write", "im:write"}})
@@ -307,8 +307,8 @@ func TestInput(t *testing.T) {
 		{"email,a,a\nalice@example.com,1,2", "Hello", `two columns are named "a"`},
 		{"email\nalice@example.com,\xe9", "Hello", "people.csv: must be UTF-8"},
 		{"email,x\nalice@example.com,1\nALICE@example.com,2", "{{.x}}", "line 3, ALICE@example.com: differs from the text for line 2, the same person"},
-		{"email,name\nalice@example.com,A", "Hi {{.nmae}}", `<.nmae>: map has no entry for key "nmae"; the columns are email, name`},
-		{"email,name\nalice@example.com,A", `Hi {{index . "nmae"}}`, `there is no column "nmae"; the columns are email, name`},
+		{"email,name\nalice@example.com,A", "Hi {{.name2}}", `<.name2>: map has no entry for key "name2"; the columns are email, name`},
+		{"email,name\nalice@example.com,A", `Hi {{index . "name2"}}`, `there is no column "name2"; the columns are email, name`},
 		{"alice@example.com", "Hi {{.name}", "template: text:1: "},
 		{"alice@example.com", " \n", "the text for line 1, alice@example.com: must not be empty"},
 		{long, "{{.x}}", "the text for line 2, alice@example.com: got 4004 characters, want at most 4000"},
@@ -323,12 +323,12 @@ func TestInput(t *testing.T) {
 			}
 		})
 	}
-	onSlack(t, func(t *testing.T, b *bench) { // a repeated line
+	onSlack(t, func(_ *testing.T, b *bench) { // a repeated line
 		b.write("people.csv", "alice@example.com\nAlice@example.com\n")
 		b.write("text", "Hello")
 		b.must(exitOK, []string{"1 person: 1 reminded."})
 	})
-	onRocketChat(t, func(t *testing.T, b *bench) {
+	onRocketChat(t, func(_ *testing.T, b *bench) {
 		b.write("text", strings.Repeat("😀", 5001))
 		b.write("people.csv", "alice@example.com")
 		b.must(exitUsage, []string{`got "alice@example.com", want a username, or a header with the column "username"`})

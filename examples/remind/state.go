@@ -25,7 +25,7 @@ type entry struct {
 }
 
 func openState(path string) (*state, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("-state: %w", err)
 	}
@@ -67,6 +67,9 @@ func (s *state) load() error {
 func (s *state) begin(run string, at time.Time) error {
 	line, err := json.Marshal(entry{run, at.UTC()})
 	if err != nil {
+		return err
+	}
+	if _, err := s.file.Seek(0, io.SeekEnd); err != nil {
 		return err
 	}
 	if _, err := s.file.Write(append(line, '\n')); err != nil {

@@ -25,6 +25,7 @@ func compose(path string, people []person, rules *rules) ([]person, error) {
 		return nil, err
 	}
 	var unique []person
+	first := make(map[string]person)
 	for _, p := range people {
 		fail := func(err error) ([]person, error) {
 			return nil, fmt.Errorf("the text for line %d, %s: %w", p.line, p.id, err)
@@ -44,11 +45,12 @@ func compose(path string, people []person, rules *rules) ([]person, error) {
 		if size := rules.size(p.text); size > rules.maxSize {
 			return fail(fmt.Errorf("got %d characters, want at most %d", size, rules.maxSize))
 		}
-		same := func(other person) bool { return strings.EqualFold(other.id, p.id) }
-		if i := slices.IndexFunc(unique, same); i < 0 {
+		key := strings.ToLower(p.id)
+		if same, ok := first[key]; !ok {
+			first[key] = p
 			unique = append(unique, p)
-		} else if unique[i].text != p.text {
-			return fail(fmt.Errorf("differs from the text for line %d, the same person", unique[i].line))
+		} else if same.text != p.text {
+			return fail(fmt.Errorf("differs from the text for line %d, the same person", same.line))
 		}
 	}
 	return unique, nil

@@ -43,6 +43,7 @@ type settings struct {
 
 	workers, queue int
 	timeout        time.Duration // for one command
+	settle         time.Duration // see chatdm.WithSettleTime
 	grace          time.Duration // for accepted commands when the bot stops
 	retry          chatdm.RetryPolicy
 }
@@ -92,7 +93,7 @@ func newBot(set settings, log *slog.Logger) (*bot, error) {
 		return nil, errors.New("SLACK_HOOKS_URL: must be a URL with a host")
 	}
 	b.client, err = chatdm.NewClient(set.token, chatdm.WithBaseURL(set.apiURL), chatdm.WithLogger(log), chatdm.WithRetry(set.retry),
-		chatdm.WithLimiter(chatdm.NewTierLimiter()), chatdm.WithTimeout(10*time.Second))
+		chatdm.WithLimiter(chatdm.NewTierLimiter()), chatdm.WithTimeout(10*time.Second), chatdm.WithSettleTime(cmp.Or(set.settle, 90*time.Second)))
 	return b, err
 }
 
@@ -272,8 +273,7 @@ func (b *bot) open(ctx context.Context, c command) (result, text string, err err
 	start := time.Now()
 	opened, err := b.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: c.users})
 	if err != nil {
-		b.metrics.failed(start, err)
-		return "", "", err
+		return "", "", b.metrics.failed(start, err)
 	}
 	b.metrics.succeeded(start, opened.Meta)
 
@@ -282,18 +282,18 @@ func (b *bot) open(ctx context.Context, c command) (result, text string, err err
 		greeting = "<@" + c.UserID + "> asked me to say: " + c.text
 	}
 	start = time.Now()
-	meta, err := b.client.Call(ctx, "chat.postMessage", url.Values{"channel": {opened.Channel.ID}, "text": {greeting}}, nil)
+	// With a key, the client finds out what happened if the response is lost.
+	posted, err := b.client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: opened.Channel.ID, Text: greeting, Key: c.TriggerID})
 	if err != nil {
-		b.metrics.failed(start, err)
-		return "", "The conversation is open, but there was a problem with the greeting. ", err
+		return "", "The conversation is open, but there was a problem with the greeting. ", b.metrics.failed(start, err)
 	}
-	b.metrics.succeeded(start, *meta)
-	with := "<@" + strings.Join(c.users, ">, <@") + ">"
+	b.metrics.succeeded(start, posted.Meta)
+	conversation := "The conversation with <@" + strings.Join(c.users, ">, <@") + ">"
 	// If a response was lost, this call itself may have opened the conversation.
 	if opened.AlreadyOpen && opened.Meta.LostAnswers == 0 {
-		return "already_open", "The conversation with " + with + " was already open. I posted the greeting.", nil
+		return "already_open", conversation + " was already open. I posted the greeting.", nil
 	}
-	return "opened", "The conversation with " + with + " is open. I posted the greeting.", nil
+	return "opened", conversation + " is open. I posted the greeting.", nil
 }
 
 // close closes the conversation in which the command was typed, but only for the
@@ -302,8 +302,7 @@ func (b *bot) close(ctx context.Context, c command) (result, text string, err er
 	start := time.Now()
 	closed, err := b.client.Conversations.Close(ctx, c.ChannelID)
 	if err != nil {
-		b.metrics.failed(start, err)
-		return "", "", err
+		return "", "", b.metrics.failed(start, err)
 	}
 	b.metrics.succeeded(start, closed.Meta)
 	if closed.AlreadyClosed && closed.Meta.LostAnswers == 0 {
@@ -323,11 +322,11 @@ func explain(err error, closing bool) (text string, level slog.Level) {
 			return "I can close only direct messages and group messages that I am in.", slog.LevelWarn
 		}
 		return "I cannot message everyone you named: an account may be unknown, deactivated, hidden from me, or a bot.", slog.LevelWarn
+	case errors.Is(err, chatdm.KindInvalidRequest): // only the text is the user's own
+		return "I cannot post this text. Slack allows at most 4,000 characters.", slog.LevelWarn
 	case errors.Is(err, chatdm.KindRateLimited): // try again later
-		wait := time.Minute // if Slack did not say
-		if e, ok := errors.AsType[*chatdm.Error](err); ok && e.RetryAfter > 0 {
-			wait = e.RetryAfter
-		}
+		e, _ := errors.AsType[*chatdm.Error](err)
+		wait := cmp.Or(e.RetryAfter, time.Minute) // Slack may not say
 		seconds := (wait + time.Second - 1) / time.Second
 		return fmt.Sprintf("Slack wants me to slow down. Please try again in %d seconds.", seconds), slog.LevelWarn
 	case errors.Is(err, chatdm.KindUnavailable):

@@ -66,7 +66,7 @@ func newBench(t *testing.T, set settings) *bench {
 	b.slack.AddChannel(chatdmtest.Channel{ID: "C0GENERAL", Name: "general"})
 	set.token, set.secret = token, b.workspace.secret
 	set.apiURL, set.hooksURL = b.api.URL+"/api", b.hooks.URL
-	set.retry = chatdm.RetryPolicy{BaseWait: time.Millisecond}
+	set.retry, set.settle = chatdm.RetryPolicy{BaseWait: time.Millisecond}, 50*time.Millisecond
 	var err error
 	if b.bot, err = newBot(set, slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
 		t.Fatal(err)
@@ -171,15 +171,18 @@ func (b *bench) typed(channel, text string) string {
 	return b.outcome()
 }
 
-// sent returns the requests that the fake Slack received, one per line.
+// sent returns the requests that the fake Slack received, one per line, without the
+// metadata that each post must have, which holds the key.
 func (b *bench) sent() string {
 	var lines []string
 	for _, r := range b.slack.Requests() {
-		form, err := url.QueryUnescape(string(r.Body))
-		if err != nil || r.Header.Get("Authorization") != "Bearer "+token {
+		form, err := url.ParseQuery(string(r.Body))
+		if err != nil || r.Header.Get("Authorization") != "Bearer "+token || form.Has("metadata") != (r.Method == "chat.postMessage") {
 			b.t.Errorf("got the request %q with the header %q", r.Body, r.Header)
 		}
-		lines = append(lines, r.Method+" "+form)
+		form.Del("metadata")
+		text, _ := url.QueryUnescape(form.Encode())
+		lines = append(lines, r.Method+" "+text)
 	}
 	return strings.Join(lines, "\n")
 }
@@ -250,6 +253,9 @@ func TestCommands(t *testing.T) {
 			sent: "conversations.open users=" + strings.Join(everybody, ",") + "\nchat.postMessage channel=C000000001&text=Hello. <@U0BOB0001> asked me to open this conversation."},
 		{name: "nine people", text: mentions(append(everybody, "U0NINTH")...),
 			want: "You named 9 people, but a group message can have at most 8 besides me."},
+		{name: "a long text", text: "<@U0ALICE01> " + strings.Repeat("x", 4000),
+			want: "The conversation is open, but there was a problem with the greeting. I cannot post this text. Slack allows at most 4,000 characters.",
+			sent: "conversations.open users=U0ALICE01"},
 		{name: "unknown", text: "<@U404>", want: cannot, sent: "conversations.open users=U404"},
 		{name: "disabled", text: mentions(chatdmtest.Alice, chatdmtest.DisabledUser),
 			want: cannot, sent: "conversations.open users=U0ALICE01,U0DISABLED"},
@@ -322,7 +328,9 @@ func TestSlackFails(t *testing.T) {
 		{"a response is lost", open, 1, lost, opened, "INFO", 2, 1},
 		{"a short limit", open, 1, limited("1"), opened, "INFO", 2, 1},
 		{"a long limit", open, 1, limited("120"), "Slack wants me to slow down. Please try again in 120 seconds.", "WARN", 1, 0},
-		{"the response to the greeting is lost", post, 1, lost, perhaps, "WARN", 1, 1},
+		{"the response to the greeting is lost", post, 1, lost, opened, "INFO", 1, 1},
+		{"the greeting is late", post, 1, chatdmtest.Fault{Status: 500, ApplyAfter: 10 * time.Millisecond}, opened, "INFO", 1, 1},
+		{"the greeting is lost", post, 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader}, perhaps, "WARN", 1, 1},
 		{"the greeting fails with 503", post, 1, chatdmtest.Fault{Status: 503}, perhaps, "WARN", 1, 1},
 		{"the greeting is limited", post, 1, limited("1"), opened, "INFO", 1, 2},
 		{"the greeting is limited for long", post, 1, limited("90"), "The conversation is open, but there was a problem with the greeting. Slack wants me to slow down. Please try again in 90 seconds.", "WARN", 1, 1},

@@ -13,12 +13,11 @@
 //
 // # Set up Slack
 //
-// Create an app at https://api.slack.com/apps. In its settings:
+// Create an app at https://api.slack.com/apps from examples/slack-manifest.yaml:
 //   - Slash Commands: create /dm with the Request URL
 //     https://your.host/slack/commands, and enable "Escape channels, users, and
 //     links sent to your app". Without it, the bot cannot tell who @alice is.
-//   - OAuth & Permissions: add the bot token scopes commands, im:write, mpim:write,
-//     and chat:write, and install the app. The bot token is SLACK_TOKEN.
+//   - Install App: the Bot User OAuth Token is SLACK_TOKEN.
 //   - Basic Information: the signing secret is SLACK_SIGNING_SECRET.
 //
 // SLACK_API_URL replaces https://slack.com/api, and SLACK_HOOKS_URL replaces
@@ -33,7 +32,7 @@
 // Keep the order of the steps: verify the request, remember its trigger_id when you
 // queue it (so that a second delivery does nothing), respond, run the command, and
 // post the outcome to the response_url. Keep the function explain, which is the only
-// one that interprets errors. Keep the tests, which need no real Slack.
+// one that interprets errors, and the tests, which need no real Slack.
 //
 // The queue and the trigger IDs are in memory. Store them elsewhere if the bot runs
 // in several processes, or if a restart must not lose commands.
@@ -59,10 +58,11 @@ import (
 const usage = `Usage: bot [-listen ADDRESS]     serve the slash command, by default on 127.0.0.1:8080
        bot                       without SLACK_TOKEN: run a demo on a fake Slack
 
-Set SLACK_TOKEN (with the scopes commands, im:write, mpim:write, and chat:write) and
-SLACK_SIGNING_SECRET. SLACK_API_URL and SLACK_HOOKS_URL replace Slack's URLs. The
-log goes to standard error. After the first SIGINT or SIGTERM, the bot finishes the
-commands that it has accepted. The second ends it.
+Set SLACK_TOKEN (with the scopes commands, chat:write, im:write, im:history,
+mpim:write, and mpim:history) and SLACK_SIGNING_SECRET. SLACK_API_URL and
+SLACK_HOOKS_URL replace Slack's URLs. The log goes to standard error. After the first
+SIGINT or SIGTERM, the bot finishes the commands that it has accepted. The second
+ends it.
 `
 
 func main() {

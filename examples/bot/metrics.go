@@ -46,11 +46,12 @@ func (m *metrics) succeeded(start time.Time, meta chatdm.Meta) {
 	m.called(start, meta.Method, "ok", meta.Attempts)
 }
 
-// failed counts a call that failed.
-func (m *metrics) failed(start time.Time, err error) {
+// failed counts a call that failed, and returns err.
+func (m *metrics) failed(start time.Time, err error) error {
 	if e, ok := errors.AsType[*chatdm.Error](err); ok {
 		m.called(start, e.Method, outcome(err), e.Attempts)
 	}
+	return err
 }
 
 func (m *metrics) called(start time.Time, method, outcome string, requests int) {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/chatdm/chatdm/examples/internal/lock"
 )
 
 // The journal is an append-only file of lines, each a JSON object:
@@ -106,7 +108,7 @@ func openJournal(path string, create bool) (*journal, error) {
 // path, because several paths can lead to one file. The system releases the lock
 // when the process ends, however it ends.
 func (j *journal) load() error {
-	free, err := tryLock(j.file)
+	free, err := lock.Try(j.file)
 	if err != nil {
 		return fmt.Errorf("cannot lock the journal %s: %w", j.path, err)
 	}

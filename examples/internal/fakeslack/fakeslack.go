@@ -40,6 +40,18 @@ func StillOpen(ctx context.Context, client *chatdm.Client, ids []string) (open [
 	return open, nil
 }
 
+// Messages returns the messages in the direct message with each user.
+func Messages(ctx context.Context, slack *chatdmtest.Slack, client *chatdm.Client, users ...string) (messages [][]chatdmtest.Message, err error) {
+	for _, user := range users {
+		dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{user}})
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, slack.Messages(dm.Channel.ID))
+	}
+	return messages, nil
+}
+
 // Statuses counts the requests that called a method, by the status of the response. A
 // response that was lost has the status 0.
 func Statuses(slack *chatdmtest.Slack, method string) map[int]int {

@@ -1,4 +1,4 @@
-package main
+package lock
 
 import (
 	"errors"
@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// tryLock locks an open file until it is closed or the process ends. It reports
+// Try locks an open file until it is closed or the process ends. It reports
 // false if the file is locked already, under whatever name it was opened.
-func tryLock(file *os.File) (bool, error) {
+func Try(file *os.File) (bool, error) {
 	// Windows keeps other programs from reading the locked bytes, so lock one
 	// byte far behind the end of the file.
 	far := &windows.Overlapped{OffsetHigh: 1 << 30}

@@ -137,10 +137,10 @@ func WithStrictIM() Option {
 }
 
 // WithSettleTime sets how long a message with a key can take to appear after its response
-// was lost; see [ChatPostMessageParams]. The default is [DefaultSettleTime]. Slack does not document
-// how long it takes: an attempt can still be in flight, and the history can lag behind.
-// With 0, the client searches only once. Negative values are invalid. The option has no
-// effect on Rocket.Chat, which rejects a second message with the same key.
+// was lost; see [ChatPostMessageParams]. The default is [DefaultSettleTime]. Slack does not
+// document how long it takes: an attempt can still be in flight, and the history can lag
+// behind. With 0, the client searches only once. Negative values are invalid. The option
+// has no effect on Rocket.Chat, which rejects a second message with the same key.
 func WithSettleTime(d time.Duration) Option {
 	return func(c *engine.Config) { c.SettleTime = d }
 }

@@ -34,8 +34,8 @@ func TestComparison(t *testing.T) {
 		t.Error("slack-go has no Socket Mode or no blocks")
 	}
 
-	ours := methods(reflect.TypeFor[*rocketchat.IMService]())
-	if want := "Close Create Delete Open"; ours != want {
+	ours := methods(reflect.TypeFor[*rocketchat.IMService]()) + ", " + methods(reflect.TypeFor[*rocketchat.ChatService]())
+	if want := "Close Create Delete History Open, GetMessage SendMessage"; ours != want {
 		t.Errorf("chatdm has the methods %s, want %s", ours, want)
 	}
 	for name := range strings.FieldsSeq(methods(reflect.TypeFor[*rest.Client]())) {

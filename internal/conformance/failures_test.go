@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/internal/wiretest"
+	"github.com/chatdm/chatdm/rocketchat"
 )
 
 // wireFailure is something that goes wrong on the wire.
@@ -319,8 +321,15 @@ func TestBeforeTheRequest(t *testing.T) {
 		{"handshake interrupted", "https://" + cutting.Addr().String(), &http.Transport{}, none, ""},
 		{"connection to the proxy refused", "https://slack.invalid", &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: refusing})}, none, "proxyconnect"},
 	}
+	withKeys := maps.Clone(methods)
+	withKeys["chatdm.ChatService.PostMessage, key"] = method{"slack", "chat.postMessage", false, "", slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return c.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi", Key: "k"})
+	})}
+	withKeys["rocketchat.ChatService.SendMessage, key"] = method{"rocketchat", "chat.sendMessage", true, "", rocket(func(ctx context.Context, c *rocketchat.Client) (any, error) {
+		return c.Chat.SendMessage(ctx, rocketchat.ChatSendMessageParams{RoomID: "r1", Text: "hi", Key: "k"})
+	})}
 	for _, tt := range tests {
-		for name, m := range methods {
+		for name, m := range withKeys {
 			t.Run(tt.name+"/"+name, func(t *testing.T) {
 				var logged strings.Builder
 				res, err := m.at(t, tt.url, through(tt.transport), logTo(&logged), fast)(t.Context())

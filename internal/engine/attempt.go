@@ -39,7 +39,7 @@ func (a *attempt) RoundTrip(outer *http.Request) (_ *http.Response, err error) {
 		defer cancel()
 	}
 	var connecting *connecting
-	if !r.Idempotent { // an idempotent call is retried anyway
+	if !r.Idempotent || r.Resolve != nil { // any other call is retried anyway
 		ctx, connecting = traceConnect(ctx)
 	}
 

@@ -134,12 +134,13 @@ func (t Tokens) MarshalBinary() ([]byte, error) {
 // MarshalBinary returned. The error does not show the data.
 func (t *Tokens) UnmarshalBinary(data []byte) error {
 	var stored storedTokens
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if dec.Decode(&stored) != nil || dec.InputOffset() != int64(len(data)) || stored.AccessToken == nil || stored.RefreshToken == nil {
+	err := json.Unmarshal(data, &stored)
+	tokens := Tokens{string(stored.AccessToken), string(stored.RefreshToken), stored.Expiry}
+	// Without this, data without an expiry would become tokens that do not expire.
+	if again, marshalErr := tokens.MarshalBinary(); err != nil || marshalErr != nil || !bytes.Equal(again, data) {
 		return errors.New("chatdm.Tokens: the data is not from MarshalBinary")
 	}
-	*t = Tokens{string(stored.AccessToken), string(stored.RefreshToken), stored.Expiry}
+	*t = tokens
 	return nil
 }
 

@@ -1,4 +1,5 @@
-// Package chatdmtest provides fake Slack and Rocket.Chat servers for tests.
+// Package chatdmtest provides fake Slack and Rocket.Chat servers for tests, and a test of
+// token stores.
 //
 // A fake server is a real HTTP server that keeps users, tokens, conversations,
 // and messages in memory. Any HTTP client can talk to it. The client needs only
@@ -10,6 +11,8 @@
 //   - [NewRocketChat] starts a Rocket.Chat server with the REST API endpoints
 //     for direct messages. [Generation] selects which versions of Rocket.Chat it
 //     imitates.
+//
+// [TestTokenStore] tests your own [chatdm.TokenStore].
 //
 // # Usage
 //

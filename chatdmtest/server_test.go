@@ -570,3 +570,6 @@ func TestRocketChatApplyAfter(t *testing.T) {
 		}
 	})
 }
+
+// TestMemoryStore runs the test that the example of TestTokenStore shows.
+func TestMemoryStore(t *testing.T) { testMemoryStore(t) }

@@ -2,7 +2,6 @@ package chatdm_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -454,107 +453,6 @@ func ExampleClient_WithToken() {
 	fmt.Println(other, err)
 	// Output:
 	// chatdm.Client(https://slack.com/api) <nil>
-}
-
-var exampleTokens = chatdm.Tokens{
-	AccessToken: "xoxe.xoxb-1-secret", RefreshToken: "xoxe-1-secret", Expiry: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC),
-}
-
-func ExampleTokens_String() {
-	fmt.Println(exampleTokens.String())
-	// Output:
-	// chatdm.Tokens(expiry 2026-11-26T12:00:00Z, secrets [redacted])
-}
-
-func ExampleTokens_GoString() {
-	fmt.Printf("%#v\n", exampleTokens)
-	// Output:
-	// chatdm.Tokens(expiry 2026-11-26T12:00:00Z, secrets [redacted])
-}
-
-func ExampleTokens_Format() {
-	fmt.Printf("%+v\n", struct{ Stored chatdm.Tokens }{})
-	// Output:
-	// {Stored:chatdm.Tokens(no expiry, secrets [redacted])}
-}
-
-func ExampleTokens_LogValue() {
-	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
-	logger.Info("refreshed", "tokens", exampleTokens)
-	// Output:
-	// level=INFO msg=refreshed tokens="chatdm.Tokens(expiry 2026-11-26T12:00:00Z, secrets [redacted])"
-}
-
-func ExampleTokens_MarshalJSON() {
-	_, err := json.Marshal(map[string]any{"tokens": exampleTokens})
-	fmt.Println(errors.Unwrap(err))
-	// Output:
-	// chatdm.Tokens: cannot be encoded as JSON because they contain secrets; use MarshalBinary and UnmarshalBinary
-}
-
-func ExampleTokens_UnmarshalJSON() {
-	var tokens chatdm.Tokens
-	fmt.Println(json.Unmarshal([]byte(`{"AccessToken":"xoxb-1"}`), &tokens))
-	// Output:
-	// chatdm.Tokens: cannot be encoded as JSON because they contain secrets; use MarshalBinary and UnmarshalBinary
-}
-
-func ExampleTokens_MarshalBinary() {
-	data, err := exampleTokens.MarshalBinary()
-	fmt.Println(len(data) > 0, err)
-	// Output:
-	// true <nil>
-}
-
-func ExampleTokens_UnmarshalBinary() {
-	data, err := exampleTokens.MarshalBinary()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	var tokens chatdm.Tokens
-	err = tokens.UnmarshalBinary(data)
-	fmt.Println(tokens == exampleTokens, err)
-	// Output:
-	// true <nil>
-}
-
-var exampleApp = chatdm.OAuthApp{ClientID: "1234567890.1234567890", ClientSecret: "secret"}
-
-func ExampleOAuthApp_String() {
-	fmt.Println(exampleApp.String())
-	// Output:
-	// chatdm.OAuthApp(client ID "1234567890.1234567890", secret [redacted])
-}
-
-func ExampleOAuthApp_GoString() {
-	fmt.Printf("%#v\n", exampleApp)
-	// Output:
-	// chatdm.OAuthApp(client ID "1234567890.1234567890", secret [redacted])
-}
-
-func ExampleOAuthApp_Format() {
-	fmt.Printf("%s\n", exampleApp)
-	// Output:
-	// chatdm.OAuthApp(client ID "1234567890.1234567890", secret [redacted])
-}
-
-func ExampleOAuthApp_LogValue() {
-	fmt.Println(exampleApp.LogValue())
-	// Output:
-	// chatdm.OAuthApp(client ID "1234567890.1234567890", secret [redacted])
-}
-
-func ExampleOAuthApp_MarshalJSON() {
-	_, err := json.Marshal(exampleApp)
-	fmt.Println(errors.Unwrap(err))
-	// Output:
-	// chatdm.OAuthApp: cannot be encoded as JSON because it contains a secret; store ClientSecret as a string
 }
 
 // newExampleRotator returns a fake Slack server with a rotating installation, and a

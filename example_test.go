@@ -565,3 +565,31 @@ func ExampleCode_Meaning() {
 	// the user's account is deactivated
 	// ""
 }
+
+// printer is an Observer that prints each attempt.
+type printer struct{}
+
+func (printer) CallStart(ctx context.Context, _ chatdm.CallInfo) context.Context { return ctx }
+func (printer) CallEnd(context.Context, chatdm.CallInfo, chatdm.CallEnd)         {}
+func (printer) WaitStart(ctx context.Context, _ chatdm.WaitInfo) context.Context { return ctx }
+func (printer) WaitEnd(context.Context, chatdm.WaitInfo, chatdm.WaitEnd)         {}
+func (printer) AttemptStart(ctx context.Context, _ chatdm.AttemptInfo) context.Context {
+	return ctx
+}
+
+func (printer) AttemptEnd(_ context.Context, a chatdm.AttemptInfo, end chatdm.AttemptEnd) {
+	fmt.Println(a.Method, "attempt", a.Attempt, "status", end.StatusCode, end.Kind)
+}
+
+func ExampleWithObserver() {
+	slack, client := newExample(chatdm.WithObserver(printer{}), chatdm.WithRetry(chatdm.RetryPolicy{BaseWait: 1}))
+	defer slack.Close()
+	slack.Fail("conversations.open", 1, chatdmtest.Fault{Status: 503})
+	_, err := client.Conversations.Open(context.Background(), chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// conversations.open attempt 1 status 503 unavailable
+	// conversations.open attempt 2 status 200
+}

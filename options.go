@@ -103,17 +103,37 @@ func WithLimiter(l Limiter) Option {
 }
 
 // WithLogger makes the client log one line per call, at level Debug if it succeeds
-// and Warn if it fails, and one line per retry, at level Info. It does not log calls
-// with invalid arguments. If logger is nil, which is the default, it logs nothing. No
-// line contains a credential or an argument, but the line for a failed call can quote the
-// server's error text or the beginning of an unexpected response. The attributes are:
+// and Warn if it fails, and at level Info one line per retry and one per wait of more than a
+// second. It does not log calls with invalid arguments. If logger is nil, which is the
+// default, it logs nothing. No line contains a credential or an argument, but the line for
+// a failed call can quote the server's error text or the beginning of an unexpected
+// response. The attributes are:
 //
 //   - for a call: service, method, attempts, duration, and either status and
 //     request_id or the group error, which is [Error.LogValue]
 //   - for a retry: service, method, attempt, wait, and the group error with kind,
 //     code, status, request_id, and cause
+//   - for a wait: service, method, reason, which is a [WaitReason], and wait, unless its
+//     length is not known
 func WithLogger(logger *slog.Logger) Option {
-	return func(c *engine.Config) { c.Logger = logger }
+	return func(c *engine.Config) {
+		c.Logger, c.LogObserver = logger, nil
+		if logger != nil {
+			c.LogObserver = &engineObserver{&logObserver{logger}}
+		}
+	}
+}
+
+// WithObserver sets an [Observer], for example that of module
+// github.com/chatdm/chatdm/chatdmotel. It does not replace the logger. If o is nil, which is
+// the default, the client has no observer, and observing costs nothing.
+func WithObserver(o Observer) Option {
+	return func(c *engine.Config) {
+		c.Observer = nil
+		if o != nil {
+			c.Observer = &engineObserver{o}
+		}
+	}
 }
 
 // WithMaxResponseBytes limits the size of a response after decompression. A larger

@@ -30,12 +30,17 @@ func (a *attempt) RoundTrip(outer *http.Request) (_ *http.Response, err error) {
 	c := callFromContext(outer.Context())
 	e, r := c.engine, c.request
 	c.response = Response{Attempts: c.response.Attempts + 1, LostAnswers: c.response.LostAnswers}
-	c.responded, c.retrying = false, false
+	c.responded, c.retrying, c.announced = false, false, false
 
 	var ctx context.Context = c
+	if e.observer != nil {
+		var end func()
+		ctx, end = c.observeAttempt(outer)
+		defer end()
+	}
 	if e.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(c, e.timeout, errAttemptTimeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, e.timeout, errAttemptTimeout)
 		defer cancel()
 	}
 	var connecting *connecting

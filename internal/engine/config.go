@@ -27,7 +27,9 @@ type Config struct {
 	Retry            RetryPolicy
 	Limiter          Limiter
 	Source           CredentialSource // nil if the credential does not change
-	Logger           *slog.Logger
+	Logger           *slog.Logger     // of a credential source
+	Observer         Observer         // nil if there is none
+	LogObserver      Observer         // likewise
 	MaxResponseBytes int64
 	InsecureHTTP     bool
 	StrictIM         bool                                  // Slack only
@@ -49,6 +51,105 @@ type RetryPolicy struct {
 type Limiter interface {
 	Wait(ctx context.Context, key string) error
 	Limited(ctx context.Context, key string, retryAfter time.Duration)
+}
+
+// Observer is the root package's Observer, without its types.
+type Observer interface {
+	CallStart(ctx context.Context, c CallInfo) context.Context
+	CallEnd(ctx context.Context, c CallInfo, end CallEnd)
+	AttemptStart(ctx context.Context, a AttemptInfo) context.Context
+	AttemptEnd(ctx context.Context, a AttemptInfo, end AttemptEnd)
+	WaitStart(ctx context.Context, w WaitInfo) context.Context
+	WaitEnd(ctx context.Context, w WaitInfo, end WaitEnd)
+}
+
+// These types have the same fields as those of the root package.
+type (
+	// CallInfo identifies a call.
+	CallInfo struct{ Service, Method string }
+	// CallEnd is the outcome of a call.
+	CallEnd struct {
+		Attempts, StatusCode int
+		RequestID            string
+		Duration             time.Duration
+		Err                  error
+	}
+	// AttemptInfo identifies an attempt.
+	AttemptInfo struct {
+		CallInfo
+		Attempt         int
+		HTTPMethod, URL string
+	}
+	// AttemptEnd is the outcome of an attempt.
+	AttemptEnd struct {
+		StatusCode            int
+		RequestID, Code, Kind string
+		Duration              time.Duration
+		Err                   error
+	}
+	// WaitInfo describes a wait.
+	WaitInfo struct {
+		CallInfo
+		Reason   string
+		Duration time.Duration
+		Attempt  int        // the number of the failed attempt that the client is about to retry, or 0
+		Failed   AttemptEnd // its outcome
+	}
+	// WaitEnd is the outcome of a wait.
+	WaitEnd struct {
+		Duration time.Duration
+		Err      error
+	}
+)
+
+// The reasons of a wait.
+const (
+	WaitBackoff = "backoff"
+	WaitPause   = "server_pause"
+	WaitLimiter = "limiter"
+	WaitRefresh = "token_refresh"
+)
+
+// observers report to several observers. Each gets the context of the one before it.
+type observers []Observer
+
+func (all observers) CallStart(ctx context.Context, c CallInfo) context.Context {
+	for _, o := range all {
+		ctx = o.CallStart(ctx, c)
+	}
+	return ctx
+}
+
+func (all observers) CallEnd(ctx context.Context, c CallInfo, end CallEnd) {
+	for _, o := range all {
+		o.CallEnd(ctx, c, end)
+	}
+}
+
+func (all observers) AttemptStart(ctx context.Context, a AttemptInfo) context.Context {
+	for _, o := range all {
+		ctx = o.AttemptStart(ctx, a)
+	}
+	return ctx
+}
+
+func (all observers) AttemptEnd(ctx context.Context, a AttemptInfo, end AttemptEnd) {
+	for _, o := range all {
+		o.AttemptEnd(ctx, a, end)
+	}
+}
+
+func (all observers) WaitStart(ctx context.Context, w WaitInfo) context.Context {
+	for _, o := range all {
+		ctx = o.WaitStart(ctx, w)
+	}
+	return ctx
+}
+
+func (all observers) WaitEnd(ctx context.Context, w WaitInfo, end WaitEnd) {
+	for _, o := range all {
+		o.WaitEnd(ctx, w, end)
+	}
 }
 
 // Credential authenticates attempts. It is always used as a pointer, because fmt does

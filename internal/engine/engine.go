@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -43,7 +42,7 @@ type Engine struct {
 	maxBytes int64
 	jar      http.CookieJar
 	limiter  Limiter
-	logger   *slog.Logger
+	observer Observer // nil if there is none
 	template *http.Request
 	retries  *retryablehttp.Client
 	pauses   *pauses
@@ -78,7 +77,6 @@ func New(cfg Config, platform Platform) (*Engine, error) {
 		retry:    cfg.Retry.withDefaults(),
 		maxBytes: cfg.MaxResponseBytes,
 		limiter:  cfg.Limiter,
-		logger:   cfg.Logger,
 		pauses:   newPauses(),
 		template: &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1},
 		header:   func() http.Header { return maps.Clone(header) },
@@ -88,6 +86,9 @@ func New(cfg Config, platform Platform) (*Engine, error) {
 	}
 	if e.credential != nil {
 		e.recent.add(e.credential.Secret)
+	}
+	if cfg.Observer != nil || cfg.LogObserver != nil {
+		e.observer = observers(slices.DeleteFunc([]Observer{cfg.Observer, cfg.LogObserver}, func(o Observer) bool { return o == nil }))
 	}
 	platform.Header, platform.Credential, platform.Secrets = nil, nil, nil
 	e.platform = platform
@@ -134,6 +135,9 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 		return e.Fail(r.Method, InvalidRequest, 0, errors.New("ctx: must not be nil"))
 	}
 	start := time.Now()
+	if e.observer != nil {
+		ctx = e.observer.CallStart(ctx, CallInfo{e.platform.Service, r.Method})
+	}
 	c := &call{Context: ctx, engine: e, request: r}
 	if c.record(c.wait(0)); c.failure == nil {
 		u := *e.base
@@ -154,13 +158,9 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 	if c.failure != nil {
 		err = e.platform.NewError(c.outcome())
 	}
-	if e.logger != nil {
-		attempts, duration := slog.Int("attempts", c.response.Attempts), slog.Duration("duration", time.Since(start))
-		if err != nil {
-			c.log(slog.LevelWarn, "chatdm: call failed", attempts, duration, slog.Any("error", err))
-		} else {
-			c.log(slog.LevelDebug, "chatdm: call succeeded", attempts, duration, slog.Int("status", c.response.Status), slog.String("request_id", c.response.RequestID))
-		}
+	if e.observer != nil {
+		resp := &c.response
+		e.observer.CallEnd(ctx, c.info(), CallEnd{resp.Attempts, resp.Status, resp.RequestID, time.Since(start), err})
 	}
 	return err
 }
@@ -196,6 +196,7 @@ type call struct {
 	rejected    bool        // the next attempt needs another credential
 	responded   bool        // Classify has received the response to the last attempt
 	retrying    bool        // another attempt is due, but has not begun
+	announced   bool        // the observer knows that
 	inTransport bool        // the caller's transport or body is being used
 }
 
@@ -263,15 +264,6 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 	c.failure.backoff, c.retrying = wait, true
 	if f.Unknown {
 		c.response.LostAnswers++
-	}
-	if e.logger != nil {
-		o := c.outcome()
-		attrs := []slog.Attr{slog.String("kind", o.Kind), slog.String("code", o.Code), slog.Int("status", c.response.Status), slog.String("request_id", c.response.RequestID)}
-		if o.Err != nil {
-			attrs = append(attrs, slog.String("cause", o.Err.Error()))
-		}
-		attrs = slices.DeleteFunc(attrs, isEmpty)
-		c.log(slog.LevelInfo, "chatdm: retrying", slog.Int("attempt", c.response.Attempts), slog.Duration("wait", wait), slog.GroupAttrs("error", attrs...))
 	}
 	return true, nil
 }
@@ -364,11 +356,48 @@ func (c *call) outcome() Outcome {
 	return o
 }
 
-func (c *call) log(level slog.Level, text string, attrs ...slog.Attr) {
-	attrs = append([]slog.Attr{slog.String("service", c.engine.platform.Service), slog.String("method", c.request.Method)}, attrs...)
-	c.engine.logger.LogAttrs(c.Context, level, text, slices.DeleteFunc(attrs, isEmpty)...)
+func (c *call) info() CallInfo { return CallInfo{c.engine.platform.Service, c.request.Method} }
+
+// observeAttempt reports the start of an attempt. It returns the attempt's context and a
+// function that reports the end.
+func (c *call) observeAttempt(req *http.Request) (context.Context, func()) {
+	o, start := c.engine.observer, time.Now()
+	u := *req.URL
+	u.RawQuery = "" // it contains the arguments of a GET
+	info := AttemptInfo{CallInfo: c.info(), Attempt: c.response.Attempts, HTTPMethod: req.Method, URL: u.String()}
+	ctx := o.AttemptStart(c.Context, info)
+	return ctx, func() { o.AttemptEnd(ctx, info, c.attemptEnd(time.Since(start))) }
 }
 
-func isEmpty(a slog.Attr) bool {
-	return a.Value.Equal(slog.StringValue("")) || a.Value.Equal(slog.IntValue(0)) && a.Key == "status"
+func (c *call) attemptEnd(took time.Duration) AttemptEnd {
+	end := AttemptEnd{StatusCode: c.response.Status, RequestID: c.response.RequestID, Duration: took}
+	if c.failure != nil {
+		o := c.outcome()
+		end.Kind, end.Code, end.Err = o.Kind, o.Code, o.Err
+	}
+	return end
+}
+
+// observeWait reports the start of a wait. It returns a function that reports the end.
+func (c *call) observeWait(reason string, d time.Duration) func(error) {
+	o := c.engine.observer
+	if o == nil {
+		return func(error) {}
+	}
+	start := time.Now()
+	info := WaitInfo{CallInfo: c.info(), Reason: reason, Duration: d}
+	if c.retrying && !c.announced {
+		c.announced = true
+		info.Attempt, info.Failed = c.response.Attempts, c.attemptEnd(0)
+	}
+	ctx := o.WaitStart(c.Context, info)
+	return func(err error) {
+		if f, ok := errors.AsType[*Failure](err); ok {
+			err = f.Err
+		}
+		if err != nil {
+			err = c.engine.Cause(err)
+		}
+		o.WaitEnd(ctx, info, WaitEnd{time.Since(start), err})
+	}
 }

@@ -81,12 +81,9 @@ func (p *pauses) active(method string) *pause {
 	return active
 }
 
-// wait blocks until the next attempt may be sent: until it has a credential, for at
-// least d, until the method is not paused, and until the limiter allows the call.
+// wait blocks until the next attempt may be sent: for at least d, until the method is not
+// paused, until the limiter allows the call, and until there is a credential.
 func (c *call) wait(d time.Duration) *Failure {
-	if f := c.authenticate(); f != nil {
-		return f
-	}
 	limiter := c.engine.limiter
 	for {
 		if err := c.contextErr(); err != nil {
@@ -100,7 +97,7 @@ func (c *call) wait(d time.Duration) *Failure {
 			continue // the method may have been paused again
 		}
 		if limiter == nil {
-			return nil
+			return c.authenticate()
 		}
 		if f := c.waitForLimiter(limiter); f != nil {
 			return f
@@ -130,13 +127,21 @@ func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 		e.pauses.dequeue(c.request.Method)
 		return false, &Failure{Kind: RateLimited, RetryAfter: rest, Err: err}
 	}
+	reason := WaitBackoff
+	if rest > 0 && d == rest+delay {
+		reason = WaitPause
+	}
+	end := c.observeWait(reason, d)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-c.Done():
 		e.pauses.dequeue(c.request.Method)
-		return false, canceled(c.contextErr())
+		err := c.contextErr()
+		end(err)
+		return false, canceled(err)
 	case <-timer.C:
+		end(nil)
 		return true, nil
 	}
 }
@@ -153,12 +158,14 @@ func (c *call) authenticate() *Failure {
 	}
 	var err error
 	rejected := c.credential
+	end := c.observeWait(WaitRefresh, 0)
 	if refresher, ok := e.source.(CredentialRefresher); ok && c.rejected {
 		c.credential, err = refresher.Refresh(c.Context, rejected)
 	} else {
 		c.credential, err = e.source.Credential(c.Context)
 	}
 	c.rejected = false
+	end(err)
 	if err == nil {
 		e.recent.add(c.credential.Secret)
 		return nil
@@ -176,7 +183,9 @@ func (c *call) limiterKey() string { return c.engine.platform.Service + "." + c.
 
 // waitForLimiter waits for the limiter. If the limiter fails, so does the call.
 func (c *call) waitForLimiter(limiter Limiter) *Failure {
+	end := c.observeWait(WaitLimiter, 0)
 	err := limiter.Wait(c.Context, c.limiterKey())
+	end(err)
 	if err == nil {
 		return nil
 	}

@@ -255,7 +255,7 @@ func (c *Client) findEarlier(ctx context.Context, p *ChatPostMessageParams, sinc
 			if ctx.Err() != nil {
 				kind = engine.Canceled
 			}
-			return false, c.newError(engine.Outcome{Method: "chat.postMessage", Failure: engine.Failure{
+			return false, c.engine.NewError(engine.Outcome{Method: "chat.postMessage", Failure: engine.Failure{
 				Kind: kind, RetryAfter: wait, Err: fmt.Errorf("posted nothing, because an earlier attempt may still take effect: %w", err),
 			}})
 		}

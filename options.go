@@ -60,7 +60,12 @@ func WithUserAgent(agent string) Option {
 // repeated, the last value wins. Headers that the client sets itself, such as
 // Authorization, are invalid.
 func WithHeader(name, value string) Option {
-	return func(c *engine.Config) { c.Header.Set(name, value) }
+	return func(c *engine.Config) {
+		if c.Header == nil {
+			c.Header = make(http.Header)
+		}
+		c.Header.Set(name, value)
+	}
 }
 
 // WithTimeout sets the timeout of one attempt, which includes reading the response.

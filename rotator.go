@@ -9,7 +9,6 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -71,11 +70,7 @@ func NewRotator(app OAuthApp, store TokenStore, opts ...Option) (*Rotator, error
 		err = errors.New("WithTOTP: only rocketchat.Login accepts it")
 	default:
 		basic := base64.StdEncoding.EncodeToString([]byte(app.ClientID + ":" + app.ClientSecret))
-		r.oauth.engine, err = engine.New(cfg, engine.Platform{
-			Service: service, URLName: "WithBaseURL", RequestIDHeader: "X-Slack-Req-Id", NewError: r.oauth.newError,
-			Credential: &engine.Credential{Secret: basic, Header: http.Header{"Authorization": {"Basic " + basic}}}, Secrets: []string{app.ClientSecret},
-			Header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
-		})
+		r.oauth.engine, err = engine.New(cfg, &platform, engine.NewCredential("", basic, "Authorization", "Basic "+basic), app.ClientSecret)
 	}
 	if err != nil {
 		return nil, &Error{Service: service, Method: "NewRotator", Kind: KindInvalidRequest, Err: err}
@@ -172,7 +167,7 @@ func (r *Rotator) Exchange(ctx context.Context, token string) error {
 			return stored, nil
 		}
 		oauth := &Client{}
-		oauth.engine = r.oauth.engine.WithCredential(&engine.Credential{Secret: token}, oauth.newError)
+		oauth.engine = r.oauth.engine.WithCredential(engine.NewCredential("", token))
 		next, err := fetch(ctx, oauth, "oauth.v2.exchange", r.exchange(token))
 		failure = err
 		return next, err

@@ -84,12 +84,13 @@ func newEngine(serverURL string, cfg engine.Config, credential *engine.Credentia
 		return nil, errors.New("WithStrictIM: only chatdm.NewClient accepts it")
 	}
 	cfg.BaseURL = strings.TrimSuffix(strings.TrimRight(serverURL, "/"), apiRoot) + apiRoot
-	return engine.New(cfg, engine.Platform{
-		Service: service, URLName: "serverURL", Credential: credential, Secrets: secrets,
-		Header:          map[string]string{"Content-Type": "application/json"}, // without it the server does not parse the body
-		RequestIDHeader: "X-Request-Id",                                        // set by a proxy; Rocket.Chat sends none
-		NewError:        newError,
-	})
+	return engine.New(cfg, &platform, credential, secrets...)
+}
+
+var platform = engine.Platform{
+	Service: service, URLName: "serverURL", NewError: newError,
+	ContentType:     "application/json", // without it the server does not parse the body
+	RequestIDHeader: "X-Request-Id",     // set by a proxy; Rocket.Chat sends none
 }
 
 // String returns the client's type and the server's URL, but no secret.
@@ -334,7 +335,7 @@ func isHTML(raw *engine.Response) bool {
 }
 
 // newError builds the error of a failed call.
-func newError(o engine.Outcome) error {
+func newError(_ *engine.Engine, o engine.Outcome) error {
 	return &chatdm.Error{
 		Service: service, Method: o.Method, Code: chatdm.Code(o.Code), Kind: chatdm.Kind(o.Kind), Message: o.Message,
 		StatusCode: o.Status, RequestID: o.RequestID, RetryAfter: o.RetryAfter, Attempts: o.Attempts, Err: o.Err,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -155,9 +156,37 @@ func (all observers) WaitEnd(ctx context.Context, w WaitInfo, end WaitEnd) {
 // Credential authenticates attempts. It is always used as a pointer, because fmt does
 // not print what a nested pointer points to.
 type Credential struct {
-	Owner  string // the user, if the platform needs to know it
-	Secret string
-	Header http.Header // must not be modified
+	Owner     string // the user, if the platform needs to know it
+	Secret    string
+	header    [2]headerField
+	spellings []string // of Secret
+}
+
+type headerField struct {
+	name   string // in canonical form, or empty
+	values []string
+}
+
+// NewCredential returns a Credential that sets at most two header fields. The header
+// alternates names and values.
+func NewCredential(owner, secret string, header ...string) *Credential {
+	c := &Credential{Owner: owner, Secret: secret, spellings: appendSpellings(nil, secret)}
+	for i := 0; i < len(header); i += 2 {
+		c.header[i/2] = headerField{header[i], header[i+1 : i+2 : i+2]}
+	}
+	return c
+}
+
+// set sets the header fields. A nil Credential has none.
+func (c *Credential) set(header http.Header) {
+	if c == nil {
+		return
+	}
+	for _, field := range c.header {
+		if field.name != "" {
+			header[field.name] = field.values
+		}
+	}
 }
 
 // CredentialSource supplies the credential of each attempt. If it returns a *Failure, the
@@ -175,15 +204,35 @@ type CredentialRefresher interface {
 
 // NewConfig applies options to the default configuration. It ignores nil options.
 func NewConfig[Option ~func(*Config)](baseURL string, opts []Option) Config {
-	cfg := Config{BaseURL: baseURL, Header: make(http.Header), MaxResponseBytes: 4 << 20, SettleTime: DefaultSettleTime}
+	cfg := Config{BaseURL: baseURL, MaxResponseBytes: 4 << 20, SettleTime: DefaultSettleTime}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&cfg)
 		}
 	}
-	cfg.UserAgent = cmp.Or(cfg.UserAgent, "chatdm/"+Version+" (+https://github.com/chatdm/chatdm)")
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, defaultUserAgent)
 	return cfg
 }
+
+const defaultUserAgent = "chatdm/" + Version + " (+https://github.com/chatdm/chatdm)"
+
+// header returns the header of each request, without credentials. Clients without settings
+// for it share one.
+func (cfg *Config) header(contentType string) *http.Header {
+	if cfg.UserAgent == defaultUserAgent && len(cfg.Header) == 0 {
+		if shared, ok := sharedHeaders.Load(contentType); ok {
+			return shared.(*http.Header)
+		}
+	}
+	header := http.Header{"Accept": {"application/json"}, "Content-Type": {contentType}, "User-Agent": {cfg.UserAgent}}
+	maps.Copy(header, cfg.Header)
+	if cfg.UserAgent == defaultUserAgent && len(cfg.Header) == 0 {
+		sharedHeaders.Store(contentType, &header)
+	}
+	return &header
+}
+
+var sharedHeaders sync.Map // from a content type to a *http.Header
 
 // DefaultSettleTime is the default of Config.SettleTime.
 const DefaultSettleTime = 90 * time.Second

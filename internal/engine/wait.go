@@ -29,8 +29,6 @@ type pause struct {
 	next  time.Time // when the next waiting call may resume
 }
 
-func newPauses() *pauses { return &pauses{byMethod: make(map[string]*pause)} }
-
 // start pauses a method, or extends its pause.
 func (p *pauses) start(method string, d time.Duration) {
 	p.mu.Lock()
@@ -38,6 +36,9 @@ func (p *pauses) start(method string, d time.Duration) {
 	active := p.active(method)
 	if active == nil {
 		active = new(pause)
+		if p.byMethod == nil {
+			p.byMethod = make(map[string]*pause)
+		}
 		p.byMethod[method] = active
 	}
 	if until := time.Now().Add(d); until.After(active.until) {
@@ -167,7 +168,7 @@ func (c *call) authenticate() *Failure {
 	c.rejected = false
 	end(err)
 	if err == nil {
-		e.recent.add(c.credential.Secret)
+		e.Redact(c.credential.Secret)
 		return nil
 	}
 	if f, ok := errors.AsType[*Failure](err); ok {

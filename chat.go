@@ -250,7 +250,7 @@ func (c *Client) findEarlier(ctx context.Context, p *ChatPostMessageParams, sinc
 		if found || err != nil || wait <= 0 {
 			return found, err
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := c.engine.Sleep(ctx, "chat.postMessage", engine.WaitSettle, wait); err != nil {
 			kind := engine.Unavailable
 			if ctx.Err() != nil {
 				kind = engine.Canceled
@@ -269,7 +269,7 @@ func (c *Client) findLost(ctx context.Context, p *ChatPostMessageParams, start, 
 	var searches int
 	var last error
 	for wait := firstSearch; ; wait *= 2 {
-		if err := sleep(ctx, min(wait, time.Until(end))); err != nil {
+		if err := c.engine.Sleep(ctx, "chat.postMessage", engine.WaitSettle, min(wait, time.Until(end))); err != nil {
 			last = err
 			break
 		}
@@ -324,7 +324,7 @@ func (c *Client) find(ctx context.Context, p *ChatPostMessageParams, start time.
 	search := historyRequest{ConversationsHistoryParams: ConversationsHistoryParams{
 		Channel: p.Channel, Inclusive: true, Limit: 200, IncludeMetadata: true,
 		Oldest: NewTimestamp(start.Add(self.clockOffset - margin)), Latest: NewTimestamp(time.Now().Add(self.clockOffset + margin)),
-	}, thread: p.ThreadTS}
+	}, replies: p.ThreadTS != "", thread: p.ThreadTS}
 	meta := new(Meta)
 	for m, err := range c.history(ctx, search, meta) {
 		if err != nil {
@@ -409,20 +409,4 @@ func earliest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// sleep waits for d. It returns an error if ctx is done first, or immediately if the wait
-// would exceed the deadline of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
-		return fmt.Errorf("wait of %v would exceed the context deadline: %w", d.Round(time.Millisecond), context.DeadlineExceeded)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

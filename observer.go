@@ -67,6 +67,9 @@ const (
 	WaitPause   WaitReason = engine.WaitPause   // the server asked to wait after a 429 of this call or another
 	WaitLimiter WaitReason = engine.WaitLimiter // the [Limiter]; often passes at once
 	WaitRefresh WaitReason = engine.WaitRefresh // the [TokenSource]; often passes at once
+	// WaitSettle is a wait for a message with a key: until an earlier attempt can no longer
+	// take effect, or until the next search for a lost message.
+	WaitSettle WaitReason = engine.WaitSettle
 )
 
 // WaitInfo describes a wait.

@@ -292,7 +292,7 @@ func (r *Rotator) refresh(ctx context.Context, token string) (Tokens, error) {
 	form := input.Form{}.Add("grant_type", "refresh_token").Add("refresh_token", token)
 	r.oauth.engine.Redact(token)
 	tokens, err := fetch(ctx, r.oauth, "oauth.v2.access", form)
-	if errors.Is(err, ErrEffectUnknown) && sleep(ctx, time.Second) == nil {
+	if errors.Is(err, ErrEffectUnknown) && r.oauth.engine.Sleep(ctx, "oauth.v2.access", engine.WaitBackoff, time.Second) == nil {
 		tokens, err = fetch(ctx, r.oauth, "oauth.v2.access", form)
 	}
 	return tokens, err

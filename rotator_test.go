@@ -434,6 +434,9 @@ func TestTokenSource(t *testing.T) {
 					}
 					return
 				}
+				if name == "refresh fails" && !errors.Is(err, chatdm.ErrInvalidRefreshToken) {
+					t.Errorf("got %v, want the code of the refresh", err)
+				}
 				e := wantError(t, err, tt.kind)
 				if e.Method != "chat.postMessage" || e.Attempts != tt.attempts || strings.Contains(err.Error(), "xoxe") {
 					t.Errorf("got %v, want an error of chat.postMessage after %d attempts and without a token", err, tt.attempts)

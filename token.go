@@ -58,7 +58,7 @@ func (r *tokenRefresher) Refresh(ctx context.Context, stale *engine.Credential) 
 
 func (s *tokenSource) credential(token string, err error) (*engine.Credential, error) {
 	if err != nil {
-		return nil, sourceError("token source", err)
+		return nil, sourceError(err)
 	}
 	last := s.last.Load()
 	if last == nil || last.Secret != token {
@@ -71,13 +71,13 @@ func (s *tokenSource) credential(token string, err error) (*engine.Credential, e
 	return last, nil
 }
 
-// sourceError gives the engine the kind of a source's error.
-func sourceError(name string, err error) error {
+// sourceError gives the engine the kind and the code of a source's error.
+func sourceError(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		return err
 	}
-	return &engine.Failure{Kind: string(e.Kind), RetryAfter: e.RetryAfter, Err: fmt.Errorf("%s: %w", name, err)}
+	return engine.SourceFailure(string(e.Kind), string(e.Code), e.RetryAfter, e.Service+" "+e.Method, e.Err)
 }
 
 // Tokens are a pair of rotating tokens. Packages fmt and log/slog print them without the

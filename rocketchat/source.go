@@ -66,7 +66,7 @@ func (s *credentialSource) Credential(ctx context.Context) (*engine.Credential, 
 
 func (s *credentialSource) credential(creds Credentials, err error) (*engine.Credential, error) {
 	if e, ok := errors.AsType[*chatdm.Error](err); ok {
-		return nil, &engine.Failure{Kind: string(e.Kind), RetryAfter: e.RetryAfter, Err: fmt.Errorf("credential source: %w", err)}
+		return nil, engine.SourceFailure(string(e.Kind), string(e.Code), e.RetryAfter, e.Service+" "+e.Method, e.Err)
 	}
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 // Config holds the settings of a client. New validates it.
 type Config struct {
 	BaseURL          string
+	defaultBase      string
 	HTTPClient       *http.Client
 	UserAgent        string
 	Header           http.Header
@@ -109,6 +110,7 @@ const (
 	WaitPause   = "server_pause"
 	WaitLimiter = "limiter"
 	WaitRefresh = "token_refresh"
+	WaitSettle  = "settle"
 )
 
 // observers report to several observers. Each gets the context of the one before it.
@@ -204,7 +206,7 @@ type CredentialRefresher interface {
 
 // NewConfig applies options to the default configuration. It ignores nil options.
 func NewConfig[Option ~func(*Config)](baseURL string, opts []Option) Config {
-	cfg := Config{BaseURL: baseURL, MaxResponseBytes: 4 << 20, SettleTime: DefaultSettleTime}
+	cfg := Config{BaseURL: baseURL, defaultBase: baseURL, MaxResponseBytes: 4 << 20, SettleTime: DefaultSettleTime}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&cfg)
@@ -275,12 +277,22 @@ func (cfg *Config) validate(urlName string) (*url.URL, error) {
 			return nil, fmt.Errorf("WithHeader: %w", err)
 		}
 	}
+	if shared, ok := defaultBases.Load(cfg.BaseURL); ok {
+		return shared.(*url.URL), nil
+	}
 	base, err := parseBase(cfg.BaseURL, cfg.InsecureHTTP)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", urlName, err)
 	}
+	if cfg.BaseURL == cfg.defaultBase {
+		defaultBases.Store(cfg.BaseURL, base)
+	}
 	return base, nil
 }
+
+// defaultBases holds the parsed base URLs of the platforms that have a default, so that
+// most clients share one. A *url.URL is never modified.
+var defaultBases sync.Map
 
 // reservedHeaders are set by the client, net/http, or another option. net/http
 // retries a POST that has an idempotency key.

@@ -198,6 +198,16 @@ func (f *Failure) Error() string {
 	return text
 }
 
+// SourceFailure returns the failure of a call whose credential source failed with an error
+// of this package's users. Method says which call failed, and cause, which may be nil, why.
+func SourceFailure(kind, code string, retryAfter time.Duration, method string, cause error) *Failure {
+	err := errors.New("credential source: " + method + " failed")
+	if cause != nil {
+		err = fmt.Errorf("credential source: %s: %w", method, cause)
+	}
+	return &Failure{Kind: kind, Code: code, RetryAfter: retryAfter, Err: err}
+}
+
 // WithCause returns a copy of f with an additional cause.
 func (f *Failure) WithCause(cause error) *Failure {
 	next := *f

@@ -172,7 +172,7 @@ func (c *call) authenticate() *Failure {
 		return nil
 	}
 	if f, ok := errors.AsType[*Failure](err); ok {
-		return &Failure{Kind: f.Kind, RetryAfter: f.RetryAfter, Err: f.Err}
+		return &Failure{Kind: f.Kind, Code: f.Code, RetryAfter: f.RetryAfter, Err: f.Err}
 	}
 	if c.Context.Err() != nil {
 		return canceled(c.contextErr())
@@ -181,6 +181,26 @@ func (c *call) authenticate() *Failure {
 }
 
 func (c *call) limiterKey() string { return c.engine.platform.Service + "." + c.request.Method }
+
+// Sleep waits for d and reports that to the observer. It returns an error if ctx is done
+// first, or immediately if the wait would exceed the deadline of ctx.
+func (e *Engine) Sleep(ctx context.Context, method, reason string, d time.Duration) error {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
+		return fmt.Errorf("wait of %v would exceed the context deadline: %w", d.Round(time.Millisecond), context.DeadlineExceeded)
+	}
+	c := &call{Context: ctx, engine: e, request: &Request{Method: method}}
+	end := c.observeWait(reason, d)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	var err error
+	select {
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-timer.C:
+	}
+	end(err)
+	return err
+}
 
 // waitForLimiter waits for the limiter. If the limiter fails, so does the call.
 func (c *call) waitForLimiter(limiter Limiter) *Failure {

@@ -201,7 +201,7 @@ type call struct {
 	rejected    bool        // the next attempt needs another credential
 	responded   bool        // Classify has received the response to the last attempt
 	retrying    bool        // another attempt is due, but has not begun
-	announced   bool        // the observer knows that
+	announced   bool        // the observer has been told about that attempt
 	inTransport bool        // the caller's transport or body is being used
 }
 

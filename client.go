@@ -88,7 +88,7 @@ func newEngine(token string, cfg engine.Config) (*engine.Engine, error) {
 	return engine.New(cfg, &platform, credential)
 }
 
-// init sets what each client has of its own.
+// init sets the fields that clients do not share.
 func (c *Client) init() {
 	c.created = time.Now()
 	c.services.im.client, c.services.conversations.client, c.services.chat.client = c, c, c
@@ -99,8 +99,9 @@ func (c *Client) init() {
 
 // WithToken returns a client that uses another token, such as that of another workspace.
 // It shares the transport, the options, and the limiter with c, but not the pauses after
-// a 429. It costs much less than a new client. If the token is invalid, the error is that
-// of [NewClient]. The new client has no [TokenSource], even if c has one.
+// a 429. It costs much less than a new client. If the token is invalid, WithToken returns
+// an *[Error] of [KindInvalidRequest]. The new client has no [TokenSource], even if c has
+// one.
 func (c *Client) WithToken(token string) (*Client, error) {
 	if err := input.CheckCredential("token", token); err != nil {
 		return nil, &Error{Service: service, Method: "WithToken", Kind: KindInvalidRequest, Err: err}
@@ -143,7 +144,8 @@ func (c *Client) GoString() string { return c.String() }
 // matches [ErrEffectUnknown], because the call has taken effect.
 //
 // The call is not idempotent. The client retries it only if it never reached the
-// server or was rejected because of a rate limit.
+// server, or was rejected because of a rate limit or a token that a [TokenRefresher]
+// replaces.
 func (c *Client) Call(ctx context.Context, method string, params, result any) (*Meta, error) {
 	meta := new(Meta)
 	body, err := input.Params(params).Encode()

@@ -55,13 +55,13 @@ type AttemptEnd struct {
 	Code       Code // the server's error code, or empty
 	Kind       Kind // empty if the attempt succeeded
 	Duration   time.Duration
-	Err        error // the cause of a failure; nil if the code says everything
+	Err        error // the cause of a failure; nil if the code alone explains it
 }
 
 // A WaitReason says what a call waits for.
 type WaitReason string
 
-// The reasons of a wait.
+// The reasons for a wait.
 const (
 	WaitBackoff WaitReason = engine.WaitBackoff // the wait between two attempts
 	WaitPause   WaitReason = engine.WaitPause   // the server asked to wait after a 429 of this call or another

@@ -17,8 +17,8 @@ import (
 
 // A TokenSource supplies the token for the next attempt; see [WithTokenSource].
 // Implementations must be safe for concurrent use, and must be fast while the token is
-// fresh. If Token returns an *[Error], the call fails with its kind; otherwise, with
-// [KindUnavailable].
+// fresh. If Token returns an *[Error], the call fails with its kind; if it returns another
+// error, with [KindUnavailable].
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
 }
@@ -31,13 +31,13 @@ type TokenRefresher interface {
 	Refresh(ctx context.Context, stale string) (string, error)
 }
 
-// tokenSource adapts a TokenSource to the engine, which does not know the package's types.
+// tokenSource adapts a TokenSource to the engine, which does not know this package's types.
 type tokenSource struct {
 	source TokenSource
 	last   atomic.Pointer[engine.Credential]
 }
 
-// forSlack distinguishes it from a source of Rocket.Chat's credentials.
+// forSlack distinguishes s from a source of Rocket.Chat credentials.
 func (s *tokenSource) forSlack() {}
 
 func (s *tokenSource) Credential(ctx context.Context) (*engine.Credential, error) {
@@ -152,10 +152,9 @@ type TokenStore interface {
 	// and a nil error.
 	Load(ctx context.Context) (Tokens, error)
 	// Update calls fn with the stored tokens and stores the tokens that fn returns.
-	// It returns the stored tokens, and only after they are stored. If fn returns an
-	// error, Update stores nothing and returns that error. If fn succeeds but Update
-	// cannot store the tokens, it returns them together with the error, so that the caller
-	// does not lose them.
+	// It returns them after it has stored them. If fn returns an error, Update stores
+	// nothing and returns that error. If fn succeeds but Update cannot store the tokens,
+	// it returns them together with the error, so that the caller does not lose them.
 	//
 	// Updates of the same tokens never run concurrently, in this process or any other. A
 	// process that dies during an update must not block the others for more than a minute.

@@ -42,8 +42,8 @@ type Client struct {
 //
 // If the URL, a credential, or an option is invalid, NewClient returns a
 // *[chatdm.Error] of [chatdm.KindInvalidRequest]. It does not accept
-// [chatdm.WithBaseURL], [chatdm.WithStrictIM], or [WithTOTP]. With [WithCredentialSource],
-// creds must be empty.
+// [chatdm.WithBaseURL], [chatdm.WithStrictIM], [chatdm.WithTokenSource], [WithTOTP], or
+// [WithTOTPFunc]. With [WithCredentialSource], creds must be empty.
 func NewClient(serverURL string, creds Credentials, opts ...chatdm.Option) (*Client, error) {
 	cfg := engine.NewConfig("", opts)
 	e, err := newClientEngine(serverURL, creds, cfg)
@@ -118,7 +118,8 @@ func (c *Client) GoString() string { return c.String() }
 // the call has taken effect.
 //
 // The call is not idempotent. The client retries it only if it never reached the
-// server or was rejected because of a rate limit.
+// server, or was rejected because of a rate limit or credentials that a
+// [CredentialRefresher] replaces.
 func (c *Client) Call(ctx context.Context, method, path string, params, result any) (*chatdm.Meta, error) {
 	invalid := checkCall(method, path, result)
 	if invalid != nil {
@@ -164,18 +165,18 @@ type request struct {
 	// decode decodes a response with fields that type response lacks. If it is nil,
 	// there are none.
 	decode func(*engine.Response) (response, error)
-	// verify returns nil if a success has the data it must have. If verify is nil, it
-	// needs none.
+	// verify returns a failure if a success lacks required data. If verify is nil, no
+	// data is required.
 	verify func(*response) *engine.Failure
 	// refine changes the failure of an error response whose meaning depends on the
-	// endpoint. If it is nil, there are none.
+	// endpoint. If refine is nil, no failure changes.
 	refine func(status int, f *engine.Failure)
 
 	response
 }
 
-// required returns a failure unless ok, which reports whether a success has the
-// data it must have.
+// required returns a failure unless ok, which says whether a success has all
+// required data.
 func required(ok bool) *engine.Failure {
 	if ok {
 		return nil

@@ -29,9 +29,9 @@ type Config struct {
 	Retry            RetryPolicy
 	Limiter          Limiter
 	Source           CredentialSource // nil if the credential does not change
-	Logger           *slog.Logger     // of a credential source
+	Logger           *slog.Logger     // for credential sources
 	Observer         Observer         // nil if there is none
-	LogObserver      Observer         // likewise
+	LogObserver      Observer         // of WithLogger; nil if there is none
 	MaxResponseBytes int64
 	InsecureHTTP     bool
 	StrictIM         bool                                  // Slack only
@@ -104,7 +104,7 @@ type (
 	}
 )
 
-// The reasons of a wait.
+// The reasons for a wait.
 const (
 	WaitBackoff = "backoff"
 	WaitPause   = "server_pause"

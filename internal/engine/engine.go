@@ -1,7 +1,7 @@
 // Package engine implements the request path of both clients. It sends the
 // attempts of a call, waits between them, and applies the retry contract.
 //
-// Apart from two settings in Config, it contains nothing specific to a platform. A
+// Apart from a few settings in Config, it contains nothing specific to a platform. A
 // platform supplies data and two functions: Classify says what a response means, and
 // NewError builds the error of a failed call.
 package engine
@@ -35,7 +35,7 @@ type Platform struct {
 // Engine sends the calls of one client. It is safe for concurrent use.
 type Engine struct {
 	*settings
-	credential *Credential             // nil if there is none, or a source
+	credential *Credential             // nil if there is none, or if a source supplies it
 	recent     atomic.Pointer[secrets] // the last credentials of a source, and those that Redact got
 	pauses     pauses
 }
@@ -201,7 +201,7 @@ type call struct {
 	rejected    bool        // the next attempt needs another credential
 	responded   bool        // Classify has received the response to the last attempt
 	retrying    bool        // another attempt is due, but has not begun
-	announced   bool        // the observer knows that
+	announced   bool        // the observer has been told about that attempt
 	inTransport bool        // the caller's transport or body is being used
 }
 

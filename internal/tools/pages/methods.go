@@ -36,7 +36,7 @@ call if it is idempotent. If it is not, the call returns an error that matches
 ` + "`chatdm.ErrEffectUnknown`" + `.
 
 The client retries every call if the request never reached the server, or if the server rejected it
-because of a rate limit.
+because of a rate limit or a token that can be [refreshed](credentials.md).
 `)
 	for _, section := range []struct {
 		title, columns string

@@ -266,7 +266,7 @@ func (l *Limiter) validate() error {
 	if l.timeout <= 0 || l.timeout > maxTimeout {
 		return fmt.Errorf("WithTimeout: got %v, want more than 0 and at most %v", l.timeout, maxTimeout)
 	}
-	if l.fallbackShare != 0 && !(l.fallbackShare > 0 && l.fallbackShare <= 1) {
+	if !(l.fallbackShare >= 0 && l.fallbackShare <= 1) { // also rejects NaN
 		return errors.New("WithLocalFallback: share must be greater than 0 and at most 1")
 	}
 	return nil

@@ -169,10 +169,11 @@ func (q *queue) runScript(ctx context.Context, slotID, maxWaitArg string) (scrip
 	t := q.limiter.timing
 	q.mu.Lock()
 	start, knownGeneration, lastLocalPass, pause := time.Now(), "", "0", time.Duration(0)
-	if time.Since(q.lastRedisPass) < t.window {
+	windowStart := start.Add(-t.window)
+	if q.lastRedisPass.After(windowStart) {
 		knownGeneration = q.generation
 	}
-	if time.Since(q.lastLocalPass) < t.window {
+	if q.lastLocalPass.After(windowStart) {
 		lastLocalPass = "1"
 	}
 	reportedPause, reportedLocal := q.unreportedPause, q.lastLocalPass

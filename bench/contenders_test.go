@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ type slackClient interface {
 	open(ctx context.Context, full bool) error
 	close(ctx context.Context) error
 	post(ctx context.Context) error
-	refused(ctx context.Context) error
+	fail(ctx context.Context, f *failure) error
 	list(ctx context.Context) error
 }
 
@@ -42,9 +43,19 @@ type slackClient interface {
 type contender struct {
 	name  string
 	slack func(base string, t http.RoundTripper) slackClient
-	// rocket returns a function that deletes a direct message. It is nil if the
-	// contender does not support Rocket.Chat.
-	rocket func(server string, t http.RoundTripper) func(context.Context) error
+	// rocket returns a function that deletes a direct message. The server
+	// reports an error if it has to fail. It is nil if the contender does not support Rocket.Chat.
+	rocket func(server string, t http.RoundTripper) func(ctx context.Context, fails bool) error
+	// once is slack, without retries. It is nil if slack makes none.
+	once func(base string, t http.RoundTripper) slackClient
+}
+
+// withoutRetries makes a client that makes one attempt for each call.
+func (c contender) withoutRetries(t http.RoundTripper) slackClient {
+	if c.once != nil {
+		return c.once(base, t)
+	}
+	return c.slack(base, t)
 }
 
 var contenders = []contender{
@@ -53,9 +64,9 @@ var contenders = []contender{
 	viaPoster(nameFloorTimeout, handWritten(false, timeout)),
 	viaPoster(nameFloorBoth, handWritten(true, timeout)),
 	viaPoster(nameRetryable, retryable),
-	{nameSlackGo, newSlackGo, nil},
-	{nameUntimed, newChatdm(chatdm.WithTimeout(0)), newRocket(chatdm.WithTimeout(0))},
-	{nameChatdm, newChatdm(), newRocket()},
+	{name: nameSlackGo, slack: newSlackGo(0)},
+	{name: nameUntimed, slack: newChatdm(chatdm.WithTimeout(0)), rocket: newRocket(chatdm.WithTimeout(0))},
+	{nameChatdm, newChatdm(), newRocket(), newChatdm(chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}))},
 }
 
 // networked are the contenders on loopback, each with its own connections.
@@ -66,6 +77,14 @@ var networked = []contender{
 	pooled(nameRetryablePool, contenders[4]),
 	contenders[5],
 	pooled(nameSlackGoPool, contenders[5]),
+	contenders[7],
+}
+
+// overTLS are the contenders on TLS.
+var overTLS = []contender{
+	pooled(nameFloorTimeout, contenders[2]),
+	contenders[5],
+	pooled(nameSlackGoTuned, contender{slack: newSlackGo(timeout)}),
 	contenders[7],
 }
 
@@ -147,7 +166,8 @@ func retryable(base string, t http.RoundTripper, header func(http.Header)) poste
 }
 
 func decode(resp *http.Response, method string, readAll bool, into result) error {
-	if resp.StatusCode != http.StatusOK {
+	// Rocket.Chat sends its error codes with status 400.
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusBadRequest {
 		return &apiError{method, resp.Status, resp.StatusCode, resp.Header.Get("X-Slack-Req-Id")}
 	}
 	bounded := io.LimitReader(resp.Body, limit)
@@ -241,19 +261,28 @@ func rocketHeaders(h http.Header) {
 }
 
 func viaPoster(name string, newPoster func(string, http.RoundTripper, func(http.Header)) poster) contender {
-	return contender{name,
-		func(base string, t http.RoundTripper) slackClient { return newPoster(base, t, slackHeaders) },
-		func(server string, t http.RoundTripper) func(context.Context) error {
+	return contender{
+		name:  name,
+		slack: func(base string, t http.RoundTripper) slackClient { return newPoster(base, t, slackHeaders) },
+		rocket: func(server string, t http.RoundTripper) func(context.Context, bool) error {
 			post := newPoster(server+"/api/v1", t, rocketHeaders)
-			return func(ctx context.Context) error {
+			return func(ctx context.Context, fails bool) error {
+				id := room
+				if fails {
+					id = otherRoom
+				}
 				body, err := json.Marshal(struct {
 					RoomID string `json:"roomId"`
-				}{room})
+				}{id})
 				if err != nil {
 					return err
 				}
 				res := new(deletion)
-				return check(post(ctx, "im.delete", string(body), res), res.Success)
+				err = post(ctx, "im.delete", string(body), res)
+				if e, ok := errors.AsType[*apiError](err); ok && fails {
+					return check(nil, e.Code == invalidChannel)
+				}
+				return check(err, res.Success)
 			}
 		},
 	}
@@ -285,10 +314,10 @@ func (post poster) post(ctx context.Context) error {
 	return check(err, res.TS != "" && res.Channel == channel && res.Message.Text == messageText)
 }
 
-func (post poster) refused(ctx context.Context) error {
-	_, err := post.openFor(ctx, disabledUser, false)
+func (post poster) fail(ctx context.Context, f *failure) error {
+	_, err := post.openFor(ctx, f.user, false)
 	e, ok := errors.AsType[*apiError](err)
-	return check(nil, ok && e.Code == "user_disabled")
+	return check(nil, ok && (e.Code == f.code || f.code == "" && e.StatusCode == f.status))
 }
 
 func (post poster) list(ctx context.Context) error {
@@ -314,12 +343,14 @@ func (post poster) list(ctx context.Context) error {
 // slackGo is slack-go as its documentation shows it.
 type slackGo struct{ client *slack.Client }
 
-func newSlackGo(base string, t http.RoundTripper) slackClient {
-	options := []slack.Option{slack.OptionAPIURL(base + "/")}
-	if t != nil {
-		options = append(options, slack.OptionHTTPClient(&http.Client{Transport: t}))
+func newSlackGo(timeout time.Duration) func(string, http.RoundTripper) slackClient {
+	return func(base string, t http.RoundTripper) slackClient {
+		options := []slack.Option{slack.OptionAPIURL(base + "/")}
+		if t != nil {
+			options = append(options, slack.OptionHTTPClient(&http.Client{Transport: t, Timeout: timeout}))
+		}
+		return &slackGo{slack.New(slackToken, options...)}
 	}
-	return &slackGo{slack.New(slackToken, options...)}
 }
 
 func (s *slackGo) open(ctx context.Context, full bool) error {
@@ -337,10 +368,17 @@ func (s *slackGo) post(ctx context.Context) error {
 	return check(err, ts != "" && in == channel)
 }
 
-func (s *slackGo) refused(ctx context.Context) error {
-	_, _, _, err := s.client.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{disabledUser}})
-	e, ok := errors.AsType[slack.SlackErrorResponse](err)
-	return check(nil, ok && e.Err == "user_disabled")
+func (s *slackGo) fail(ctx context.Context, f *failure) error {
+	_, _, _, err := s.client.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{f.user}})
+	switch e := err.(type) { //nolint:errorlint // slack-go does not wrap its errors
+	case slack.SlackErrorResponse:
+		return check(nil, e.Err == f.code)
+	case slack.StatusCodeError:
+		return check(nil, e.Code == f.status)
+	case *slack.RateLimitedError:
+		return check(nil, f.status == http.StatusTooManyRequests)
+	}
+	return errWrong
 }
 
 func (s *slackGo) list(ctx context.Context) error {
@@ -394,9 +432,10 @@ func (c *chatdmClient) post(ctx context.Context) error {
 	return check(err, err == nil && res.TS != "" && res.Channel == channel && res.Message.Text == messageText)
 }
 
-func (c *chatdmClient) refused(ctx context.Context) error {
-	_, err := c.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{disabledUser}})
-	return check(nil, errors.Is(err, chatdm.ErrUserDisabled))
+func (c *chatdmClient) fail(ctx context.Context, f *failure) error {
+	_, err := c.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{f.user}})
+	e, ok := errors.AsType[*chatdm.Error](err)
+	return check(nil, ok && e.StatusCode == cmp.Or(f.status, http.StatusOK) && (f.code == "" || string(e.Code) == f.code))
 }
 
 func (c *chatdmClient) list(ctx context.Context) error {
@@ -412,13 +451,17 @@ func (c *chatdmClient) list(ctx context.Context) error {
 	return check(nil, n == listed)
 }
 
-func newRocket(options ...chatdm.Option) func(string, http.RoundTripper) func(context.Context) error {
-	return func(server string, t http.RoundTripper) func(context.Context) error {
+func newRocket(options ...chatdm.Option) func(string, http.RoundTripper) func(context.Context, bool) error {
+	return func(server string, t http.RoundTripper) func(context.Context, bool) error {
 		c, err := rocketchat.NewClient(server, rocketchat.Credentials{UserID: rocketUser, AuthToken: rocketToken}, append(options, chatdm.WithHTTPClient(&http.Client{Transport: t}))...)
 		if err != nil {
 			panic(err)
 		}
-		return func(ctx context.Context) error {
+		return func(ctx context.Context, fails bool) error {
+			if fails {
+				_, err := c.IM.Delete(ctx, rocketchat.RoomID(otherRoom))
+				return check(nil, errors.Is(err, chatdm.Code(invalidChannel)))
+			}
 			res, err := c.IM.Delete(ctx, rocketchat.RoomID(room))
 			return check(err, err == nil && res.Success)
 		}

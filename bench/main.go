@@ -74,7 +74,7 @@ func (r *results) measure() error {
 	}
 	for round := range r.Rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, r.Rounds)
-		cmd := exec.Command(test, "-test.run=^$", "-test.bench=.", "-test.benchmem", "-test.benchtime="+r.Benchtime) //nolint:noctx // Ctrl+C ends it
+		cmd := exec.Command(test, "-test.run=^$", "-test.bench=.", "-test.benchmem", "-test.benchtime="+r.Benchtime, fmt.Sprintf("-test.short=%t", r.Rounds == 1)) //nolint:noctx // Ctrl+C ends it
 		out, err := cmd.Output()
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, out)

@@ -7,14 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/bench/internal/report"
@@ -25,13 +18,13 @@ import (
 // measureCosts measures the memory of waiting calls, limiters, and keys in Redis,
 // and the scripts that a call needs.
 func (r *results) measureCosts(ctx context.Context) error {
-	rdb, err := startRedis(ctx)
+	rdb, err := report.StartRedis(ctx)
 	if err != nil {
 		return err
 	}
-	defer rdb.stop()
-	r.RedisVersion = rdb.version
-	for _, measure := range []func(context.Context, *redisServer) error{r.measureRedis, r.measureLimiters, r.measureWaiting} {
+	defer rdb.Stop()
+	r.RedisVersion = rdb.Version
+	for _, measure := range []func(context.Context, *report.Redis) error{r.measureRedis, r.measureLimiters, r.measureWaiting} {
 		if err := measure(ctx, rdb); err != nil {
 			return err
 		}
@@ -41,35 +34,35 @@ func (r *results) measureCosts(ctx context.Context) error {
 
 // measureRedis sends the first call of many workspaces, and a full minute of calls
 // of others.
-func (r *results) measureRedis(ctx context.Context, rdb *redisServer) error {
+func (r *results) measureRedis(ctx context.Context, rdb *report.Redis) error {
 	// fill sends calls for several workspaces, and returns the size of the keys of
 	// one workspace and the load on Redis.
-	fill := func(workspaces, first int, key string, calls int, opts ...chatdmredis.Option) (bytes float64, l load, err error) {
-		before, err := rdb.load(ctx)
+	fill := func(workspaces, first int, key string, calls int, opts ...chatdmredis.Option) (bytes float64, l report.Load, err error) {
+		before, err := rdb.Load(ctx)
 		for i := 0; i < workspaces && err == nil; i++ {
 			var limiter *chatdmredis.Limiter
-			limiter, err = chatdmredis.NewLimiter(rdb.client, workspace(first+i), opts...)
+			limiter, err = chatdmredis.NewLimiter(rdb.Client, workspace(first+i), opts...)
 			for n := 0; n < calls && err == nil; n++ {
 				err = limiter.Wait(ctx, key)
 			}
 		}
 		if err != nil {
-			return 0, load{}, err
+			return 0, report.Load{}, err
 		}
-		after, err := rdb.load(ctx)
-		return float64(after.memory-before.memory) / float64(workspaces),
-			load{scripts: after.scripts - before.scripts, spent: after.spent - before.spent}, err
+		after, err := rdb.Load(ctx)
+		return float64(after.Memory-before.Memory) / float64(workspaces),
+			report.Load{Scripts: after.Scripts - before.Scripts, Spent: after.Spent - before.Spent}, err
 	}
 	// Redis allocates memory first, and loads the script.
 	if _, _, err := fill(10, 0, closeKey, 1); err != nil {
 		return err
 	}
-	var l load
+	var l report.Load
 	var err error
 	if r.KeyRest, l, err = fill(r.Many, 1e6, closeKey, 1); err != nil {
 		return err
 	}
-	r.ScriptsPerFreeCall, r.ScriptTime = float64(l.scripts)/float64(r.Many), l.spent/time.Duration(l.scripts)
+	r.ScriptsPerFreeCall, r.ScriptTime = float64(l.Scripts)/float64(r.Many), l.Spent/time.Duration(l.Scripts)
 	all := func(key string, n int) chatdmredis.Option {
 		return chatdmredis.WithTier(key, chatdm.Tier{PerMinute: n, Burst: n})
 	}
@@ -82,7 +75,7 @@ func (r *results) measureRedis(ctx context.Context, rdb *redisServer) error {
 
 // measureLimiters creates many limiters and clients, each of which limits closes
 // and opens.
-func (r *results) measureLimiters(ctx context.Context, rdb *redisServer) error {
+func (r *results) measureLimiters(ctx context.Context, rdb *report.Redis) error {
 	var failed error
 	both := func(l chatdm.Limiter) {
 		for _, key := range []string{closeKey, openKey} {
@@ -102,7 +95,7 @@ func (r *results) measureLimiters(ctx context.Context, rdb *redisServer) error {
 		return c
 	}
 	shared := func(i int) any {
-		l, err := chatdmredis.NewLimiter(rdb.client, workspace(4e6+i))
+		l, err := chatdmredis.NewLimiter(rdb.Client, workspace(4e6+i))
 		if err != nil {
 			failed = errors.Join(failed, err)
 			return nil
@@ -110,24 +103,12 @@ func (r *results) measureLimiters(ctx context.Context, rdb *redisServer) error {
 		both(l)
 		return l
 	}
-	r.TierBytes, r.ClientBytes, r.SharedBytes = each(r.Many, tier), each(r.Many, client), each(r.Many, shared)
+	r.TierBytes, r.ClientBytes, r.SharedBytes = report.Retained(r.Many, tier), report.Retained(r.Many, client), report.Retained(r.Many, shared)
 	return failed
 }
 
-// each returns the size on the heap of each of n things.
-func each(n int, newThing func(int) any) float64 {
-	all := make([]any, n)
-	before := report.Settled()
-	for i := range all {
-		all[i] = newThing(i)
-	}
-	after := report.Settled()
-	runtime.KeepAlive(all)
-	return (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(n)
-}
-
 // measureWaiting measures the memory of goroutines that wait in different ways.
-func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
+func (r *results) measureWaiting(ctx context.Context, rdb *report.Redis) error {
 	s := chatdmtest.NewSlack()
 	defer s.Close()
 	limiter := func(l chatdm.Limiter) func(context.Context) error {
@@ -138,7 +119,7 @@ func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 		return func(ctx context.Context) error { return one(ctx, "D0") }
 	}
 	shared := func(i int) *chatdmredis.Limiter {
-		l, err := chatdmredis.NewLimiter(rdb.client, workspace(5e6+i))
+		l, err := chatdmredis.NewLimiter(rdb.Client, workspace(5e6+i))
 		if err != nil {
 			panic(err) // of constants
 		}
@@ -157,7 +138,7 @@ func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		// The first ten calls are a burst, and do not wait.
-		return report.Hold(r.Many, r.Many-10, func() error {
+		return report.Hold(r.Many, report.Waiting(r.Many-10), func() error {
 			if err := wait(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, chatdm.ErrChannelNotFound) {
 				return err
 			}
@@ -186,72 +167,4 @@ func (r *results) measureWaiting(ctx context.Context, rdb *redisServer) error {
 		r.Held = append(r.Held, heldBytes{w.name, heap, stack})
 	}
 	return nil
-}
-
-// redisServer is a Redis process on a socket in a temporary directory. It writes
-// nothing to disk.
-type redisServer struct {
-	socket, version string
-	client          *redis.Client
-	stop            func()
-}
-
-func startRedis(ctx context.Context) (*redisServer, error) {
-	dir, err := os.MkdirTemp("", "scaling")
-	if err != nil {
-		return nil, err
-	}
-	s := &redisServer{socket: filepath.Join(dir, "redis.sock")}
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no",
-		"--dir", dir, "--logfile", filepath.Join(dir, "log"), "--daemonize", "no")
-	if err := cmd.Start(); err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, err
-	}
-	s.client = redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket})
-	s.stop = func() {
-		s.client.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		_ = os.RemoveAll(dir)
-	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		info, err := s.client.InfoMap(ctx, "server").Result()
-		if err == nil {
-			s.version = info["Server"]["redis_version"]
-			return s, nil
-		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			s.stop()
-			return nil, fmt.Errorf("redis-server does not respond: %w", err)
-		}
-	}
-}
-
-// load is the work of a Redis process so far.
-type load struct {
-	scripts int
-	spent   time.Duration // processor time
-	memory  int
-}
-
-func (s *redisServer) load(ctx context.Context) (load, error) {
-	info, err := s.client.InfoMap(ctx, "commandstats", "memory", "cpu").Result()
-	if err != nil {
-		return load{}, err
-	}
-	var l load
-	for name, value := range info["Commandstats"] {
-		if strings.HasPrefix(name, "cmdstat_eval") { // eval, and evalsha
-			var n int
-			if _, err := fmt.Sscanf(value, "calls=%d", &n); err != nil {
-				return load{}, fmt.Errorf("%s:%s: %w", name, value, err)
-			}
-			l.scripts += n
-		}
-	}
-	var user, system float64
-	_, err = fmt.Sscan(info["Memory"]["used_memory"]+" "+info["CPU"]["used_cpu_user"]+" "+info["CPU"]["used_cpu_sys"], &l.memory, &user, &system)
-	l.spent = time.Duration((user + system) * float64(time.Second))
-	return l, err
 }

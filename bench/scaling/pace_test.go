@@ -18,6 +18,7 @@ import (
 	"github.com/slack-go/slack"
 
 	"github.com/chatdm/chatdm"
+	"github.com/chatdm/chatdm/bench/internal/report"
 	"github.com/chatdm/chatdm/chatdmredis"
 	"github.com/chatdm/chatdm/chatdmtest"
 )
@@ -205,18 +206,18 @@ func onTheClock(ctx context.Context, length time.Duration) ([]*clockRun, error) 
 		processes int
 	}{{nameRedis, 3}, {nameAlone, 1}} {
 		measure(shared.name, func(t *clockRun, _ *chatdmtest.Slack, j job) error {
-			rdb, err := startRedis(ctx)
+			rdb, err := report.StartRedis(ctx)
 			if err != nil {
 				return err
 			}
-			defer rdb.stop()
-			j.Redis = rdb.socket
+			defer rdb.Stop()
+			j.Redis = rdb.Socket
 			j.Goroutines /= shared.processes
 			if t.GivenUp, err = j.in(ctx, shared.processes); err != nil {
 				return err
 			}
-			load, err := rdb.load(ctx)
-			t.Scripts = load.scripts
+			load, err := rdb.Load(ctx)
+			t.Scripts = load.Scripts
 			return err
 		})
 	}

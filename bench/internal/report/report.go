@@ -3,6 +3,7 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"os"
@@ -36,20 +37,36 @@ func Settled() *runtime.MemStats {
 	return m
 }
 
+// Retained returns the bytes on the heap of each of n values.
+func Retained(n int, newValue func(int) any) float64 {
+	all := make([]any, n)
+	before := Settled()
+	for i := range all {
+		all[i] = newValue(i)
+	}
+	after := Settled()
+	runtime.KeepAlive(all)
+	return (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(n)
+}
+
+// Waiting returns a function that reports whether n more goroutines wait than now.
+func Waiting(n int) func() bool {
+	n += waiting()
+	return func() bool { return waiting() >= n }
+}
+
 // Hold starts n goroutines that call wait, and returns the bytes that each of them
-// holds as soon as at least enough of them wait. Then it calls release and joins
-// them.
-func Hold(n, enough int, wait func() error, release func()) (heap, stack float64, err error) {
-	before, others := Settled(), waiting()
+// holds as soon as ready returns true. Then it calls release and joins them.
+func Hold(n int, ready func() bool, wait func() error, release func()) (heap, stack float64, err error) {
+	before := Settled()
 	errs := make(chan error, n)
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() { errs <- wait() })
 	}
-	for deadline := time.Now().Add(time.Minute); waiting() < others+enough; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); err == nil && !ready(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			err = fmt.Errorf("got %d waiting goroutines, want %d", waiting()-others, enough)
-			break
+			err = errors.New("not all calls wait after a minute")
 		}
 	}
 	after := Settled()

@@ -241,6 +241,9 @@ func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
 	if r.channel != nil {
 		*r.channel = Channel{}
 	}
+	if raw.Status == http.StatusTooManyRequests { // regardless of the body
+		return c.rejected(r, raw, ErrRateLimited)
+	}
 	var malformed error
 	if r.decode != nil {
 		*resp, malformed = r.decode(raw)
@@ -249,8 +252,6 @@ func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
 	}
 
 	switch {
-	case raw.Status == http.StatusTooManyRequests: // regardless of the body
-		return c.rejected(r, raw, ErrRateLimited)
 	case resp.Error != "" && !resp.OK:
 		return c.rejected(r, raw, Code(resp.Error))
 	case raw.Status >= 500:

@@ -202,7 +202,11 @@ func (t *connecting) failed() bool { return t != nil && t.started.Load() && !t.d
 var errTooLarge = errors.New("the response is too large")
 
 // chunk can hold nearly every response.
-type chunk [4 << 10]byte
+type chunk [1 << 10]byte
+
+// maxOther is how much of a body is read if it is not a JSON object: enough for an
+// excerpt, and for nearly every error page.
+const maxOther = 4 << 10
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
@@ -212,7 +216,8 @@ type buffer struct {
 	rest  []*chunk
 }
 
-// read returns the body after decompression, or its beginning and an error.
+// read returns the body after decompression, or its beginning and an error. Of a body
+// that is not a JSON object, it may return only the beginning.
 func (b *buffer) read(resp *http.Response, limit int64) ([]byte, error) {
 	b.first = chunks.Get().(*chunk)
 	free, size := b.first[:], 0
@@ -226,6 +231,9 @@ func (b *buffer) read(resp *http.Response, limit int64) ([]byte, error) {
 		var n int
 		n, err = resp.Body.Read(free)
 		free, size = free[n:], size+n
+		if size >= maxOther && !mayBeObject(b.first[:]) {
+			return b.join(size), nil
+		}
 	}
 	if int64(size) > limit || resp.ContentLength > limit {
 		return nil, fmt.Errorf("%w: the limit is %d bytes", errTooLarge, limit)
@@ -234,6 +242,12 @@ func (b *buffer) read(resp *http.Response, limit int64) ([]byte, error) {
 		err = nil
 	}
 	return b.join(size), err
+}
+
+// mayBeObject reports whether a body with this beginning may be a JSON object.
+func mayBeObject(head []byte) bool {
+	head = bytes.TrimLeft(head, space)
+	return len(head) == 0 || head[0] == '{'
 }
 
 func (b *buffer) join(size int) []byte {

@@ -42,12 +42,15 @@ type Response struct {
 	LostAnswers int // earlier attempts that may have taken effect
 }
 
+// space is white space in JSON.
+const space = " \t\r\n"
+
 // Decode decodes the JSON object in the body into v, which must be zero. If a
 // value has the wrong type, its field stays zero, because vendors do not always
 // send the types they document. If the body is truncated, the error is
 // io.ErrUnexpectedEOF.
 func (r *Response) Decode(v any) error {
-	if !bytes.HasPrefix(bytes.TrimLeft(r.Body, " \t\r\n"), []byte("{")) {
+	if !bytes.HasPrefix(bytes.TrimLeft(r.Body, space), []byte("{")) {
 		return errors.New("not a JSON object")
 	}
 	err := json.Unmarshal(r.Body, v)
@@ -69,6 +72,9 @@ const maxElements = 10_000
 // DecodePage is like Decode, but first checks that no value in the JSON object has
 // more than maxElements elements, because an element of a few bytes can need a lot of memory.
 func (r *Response) DecodePage(v any) error {
+	if bytes.Count(r.Body, []byte(",")) < maxElements {
+		return r.Decode(v) // the usual case
+	}
 	depth, commas := 0, 0
 	for i := 0; i < len(r.Body); i++ {
 		switch r.Body[i] {

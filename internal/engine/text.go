@@ -51,9 +51,11 @@ func (e *Engine) List(text string) []string {
 // Excerpt returns the beginning of a response, quoted, without credentials.
 func (e *Engine) Excerpt(body []byte) string {
 	head := string(body[:min(len(body), 16*maxExcerpt)])
-	// JSON and URLs can contain escaped credentials, and the cut can split an
-	// escape sequence.
-	head = escape.ReplaceAllStringFunc(brokenEscape.ReplaceAllString(head, ""), unescape)
+	if strings.ContainsAny(head, `\%`) {
+		// JSON and URLs can contain escaped credentials, and the cut can split an
+		// escape sequence.
+		head = escape.ReplaceAllStringFunc(brokenEscape.ReplaceAllString(head, ""), unescape)
+	}
 	return strconv.Quote(e.line(e.scrub(head, true), maxExcerpt))
 }
 

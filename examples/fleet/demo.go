@@ -99,7 +99,7 @@ func (p *program) demo(ctx context.Context) error {
 	fmt.Fprintf(p.stdout, "In each, it allows %d calls of %s per minute to keep the demo short.\nSlack allows 20. The token of workspace T3 is revoked.\n\n", demoPerMinute, taskType)
 
 	f := &fleet{redis: rdb.Options().Addr, name: demoName, perMinute: demoPerMinute, stderr: p.stderr}
-	f.env = []string{"SLACK_TOKEN=", "SLACK_TOKENS=" + strings.Join(tokens, " "), "SLACK_API_URL=" + slack.URL + "/api"}
+	f.env = []string{"SLACK_TOKEN=", "SLACK_CLIENT_ID=", "SLACK_CLIENT_SECRET=", "SLACK_TOKENS=" + strings.Join(tokens, " "), "SLACK_API_URL=" + slack.URL + "/api"}
 	defer f.wait()
 	defer cancel()
 	say("For each workspace, a producer enqueues its direct messages and the unknown ID %s, twice.", unknown)

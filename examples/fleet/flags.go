@@ -36,9 +36,9 @@ A worker runs until it is stopped, and logs only failures. After the first SIGIN
 SIGTERM, it finishes what it can in eight seconds and returns its other tasks to the
 queue. The second ends it. If Slack rejects the token of a workspace, or denies it a
 permission, the worker sets the workspace aside: it logs the reason, leaves the tasks in
-their queue, and tries again after the time -set-aside. They lose no retries. A worker
-with only one token, which does not rotate, exits with 3 instead. It exits with 1 after
-any other error.
+their queue, and tries again after the time -set-aside, with the tokens that Redis has
+then. The tasks lose no retries. A worker with only one token, which does not rotate,
+exits with 3 instead. It exits with 1 after any other error.
 
 The asynq command (asynq task runall --queue NAME --state archived) and its web UI can
 retry or delete dead letters. asynq keeps the last 10,000 for 90 days. If Redis loses

@@ -5,8 +5,8 @@
 // machines process them. They can serve several workspaces:
 //
 //   - Workspaces: each workspace has its own queue, token, and rate limit, so it neither
-//     delays nor stops the others. A worker begins to serve a workspace when it has a
-//     queue. The name of a task's queue is the name of its workspace.
+//     delays nor stops the others. The queue of a task names its workspace, such as
+//     T012AB3C4/A0KRD7HC3. A worker begins to serve a workspace when its queue appears.
 //   - Delivery: asynq delivers a task at least once. It delivers a task again if it
 //     failed, or a minute or two after its worker was killed. A conversation may
 //     therefore be closed twice, which is safe: the second call succeeds and reports

@@ -66,6 +66,9 @@ func (w *worker) serve(ctx context.Context) error {
 		}
 		serving.Go(func() {
 			err := w.serveWorkspace(ctx, workspace)
+			if err == nil { // ctx has ended
+				return
+			}
 			select {
 			case failures <- failure{workspace, err}:
 			case <-ctx.Done():
@@ -85,8 +88,12 @@ func (w *worker) serve(ctx context.Context) error {
 			if len(w.tokens) == 1 && w.app == (chatdm.OAuthApp{}) { // there is nothing else to do
 				return f.err
 			}
-			beginAt[f.workspace] = time.Now().Add(w.setAside)
-			w.log.Error("workspace set aside", "workspace", f.workspace, "for", w.setAside, "error", f.err)
+			wait := w.setAside
+			if errors.Is(f.err, chatdm.KindUnavailable) { // the token could not be exchanged yet
+				wait = min(wait, 10*time.Second)
+			}
+			beginAt[f.workspace] = time.Now().Add(wait)
+			w.log.Error("workspace set aside", "workspace", f.workspace, "for", wait, "error", f.err)
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return nil

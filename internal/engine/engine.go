@@ -241,7 +241,7 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 			return false, nil
 		}
 	case AfterRefresh:
-		if _, ok := e.source.(CredentialRefresher); !ok || c.refreshed {
+		if refresher, ok := e.source.(CredentialRefresher); !ok || c.refreshed || !refresher.CanRefresh(f.Code) {
 			return false, nil
 		}
 		c.refreshed, c.rejected = true, true
@@ -302,6 +302,8 @@ var noHeader = http.Header{}
 func (c *call) abort(err error) {
 	f, ok := errors.AsType[*Failure](err)
 	switch {
+	case f == errNotRefreshed:
+		return
 	case !c.retrying:
 		f = &Failure{Kind: InvalidRequest, Err: err} // net/http rejected the request before it was sent
 	case !ok:

@@ -173,7 +173,7 @@ func (r *Rotator) Exchange(ctx context.Context, token string) error {
 			return stored, nil
 		}
 		oauth := &Client{}
-		oauth.engine = r.oauth.engine.WithCredential(engine.NewCredential("", token))
+		oauth.engine = r.oauth.engine.WithCredential(engine.NewCredential("", token), nil)
 		next, err := fetch(ctx, oauth, "oauth.v2.exchange", r.exchange(token))
 		failure = err
 		return next, err

@@ -542,7 +542,18 @@ func TestWithToken(t *testing.T) {
 			t.Errorf("got %q, want no token", text)
 		}
 	})
-	client := newClient(t, newScript(ok))
+	client := newClient(t, newScript(ok), chatdm.WithLimiter(deny{}))
+	other, err := client.WithToken("xoxb-other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, failed(other.Auth.Test(t.Context())), errDenied)
+	if other, err = client.WithToken("xoxb-other", chatdm.WithLimiter(chatdm.NewTierLimiter())); err != nil {
+		t.Fatal(err)
+	}
+	if err := failed(other.IM.Close(t.Context(), "D1")); err != nil {
+		t.Errorf("got %v, want a success with another limiter", err)
+	}
 	if got := testing.AllocsPerRun(100, func() {
 		if _, err := client.WithToken("xoxb-other"); err != nil {
 			t.Fatal(err)
@@ -586,3 +597,11 @@ func TestReinstalled(t *testing.T) {
 		}
 	})
 }
+
+var errDenied = errors.New("denied")
+
+// deny is a Limiter that allows nothing.
+type deny struct{}
+
+func (deny) Wait(context.Context, string) error             { return errDenied }
+func (deny) Limited(context.Context, string, time.Duration) {}

@@ -116,13 +116,14 @@ func newRetries(transport http.RoundTripper) *retryablehttp.Client {
 	}
 }
 
-// WithCredential returns an engine with another credential. It shares everything but the
-// pauses.
-func (e *Engine) WithCredential(credential *Credential) *Engine {
+// WithCredential returns an engine with another credential and, unless it is nil, another
+// limiter. It shares everything else but the pauses.
+func (e *Engine) WithCredential(credential *Credential, limiter Limiter) *Engine {
 	s := e.settings
-	if s.source != nil {
+	if s.source != nil || limiter != nil {
 		other := *s
-		other.source, s = nil, &other
+		other.source, other.limiter = nil, cmp.Or(limiter, s.limiter)
+		s = &other
 	}
 	return &Engine{settings: s, credential: credential}
 }

@@ -463,6 +463,9 @@ func TestTokenStoreFence(t *testing.T) {
 		if !errors.Is(err, failure) || client.Exists(t.Context(), other.keys[1]).Val() != 1 {
 			t.Errorf("got %v and no lock, want the lock of the other update", err)
 		}
+		if !client.HExists(t.Context(), other.keys[0], "holder").Val() {
+			t.Error("got no fence, want that of the other update")
+		}
 		close(finish)
 		wg.Wait()
 		checkStored(t, other, named("other"))
@@ -508,6 +511,38 @@ func TestTokenStoreRenewsLock(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	if n := client.Exists(t.Context(), s.keys[1]).Val(); n != 0 {
 		t.Error("after the update: got a lock, want none")
+	}
+	// If the caller's context ends, fn may still be working with the refresh token.
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = s.Update(ctx, func(context.Context, chatdm.Tokens) (chatdm.Tokens, error) {
+		cancel()
+		client.PExpire(t.Context(), s.keys[1], 300*time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
+		if ttl := client.PTTL(t.Context(), s.keys[1]).Val(); ttl < 400*time.Millisecond {
+			t.Errorf("after the cancellation, the lock expires in %v, want about 1s", ttl)
+		}
+		return named("c"), nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// An update that does not wait needs two operations on Redis.
+func TestTokenStoreScripts(t *testing.T) {
+	t.Parallel()
+	client := sharedServer(t).client(t)
+	s := newTokenStore(t, client, t.Name()+"-1")
+	mustStore(t, s, named("a")) // loads the script
+	var scripts scriptCounter
+	client.AddHook(&scripts)
+	mustStore(t, s, named("b"))
+	if got := scripts.n.Load(); got != 2 {
+		t.Errorf("scripts: got %d, want 2", got)
+	}
+	checkStored(t, s, named("b"))
+	if got := scripts.n.Load(); got != 3 {
+		t.Errorf("scripts with Load: got %d, want 3", got)
 	}
 }
 

@@ -88,7 +88,7 @@ type ChatPostMessageResult struct {
 //
 // A search needs the scope im:history (for other conversations: mpim:history,
 // channels:history, or groups:history). It matches the key and the caller, but never the
-// text, which Slack rewrites.
+// text, which Slack rewrites. The first search of a Client also calls auth.test.
 //
 // Typical errors are [ErrChannelNotFound], [ErrIsArchived], [ErrNotInChannel],
 // [ErrMessagesTabDisabled], [ErrRateLimited], and [ErrMissingScope].

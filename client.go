@@ -97,18 +97,24 @@ func (c *Client) init() {
 	c.Users, c.Auth = &c.services.users, &c.services.auth
 }
 
-// WithToken returns a client that uses another token, such as that of another workspace.
+// WithToken returns a client that uses another token, for example that of another workspace.
 // It shares the transport, the options, and the limiter with c, but not the pauses after
-// a 429. It costs much less than a new client. If the token is invalid, WithToken returns
-// an *[Error] of [KindInvalidRequest]. The new client has no [TokenSource], even if c has
-// one.
-func (c *Client) WithToken(token string) (*Client, error) {
+// a 429. It costs much less than a new client. If the token is invalid, WithToken returns an
+// *[Error] of [KindInvalidRequest]. The new client has no [TokenSource], even if c has one.
+//
+// Slack limits each workspace separately, so pass another limiter for another workspace.
+// [WithLimiter] is the only option that has an effect.
+func (c *Client) WithToken(token string, opts ...Option) (*Client, error) {
 	if err := input.CheckCredential("token", token); err != nil {
 		return nil, &Error{Service: service, Method: "WithToken", Kind: KindInvalidRequest, Err: err}
 	}
+	var limiter engine.Limiter
+	if opts != nil {
+		limiter = engine.NewConfig("", opts).Limiter
+	}
 	other := &Client{strictIM: c.strictIM, settleTime: c.settleTime}
 	other.imRetired.Store(c.imRetired.Load())
-	other.engine = c.engine.WithCredential(bearer(token))
+	other.engine = c.engine.WithCredential(bearer(token), limiter)
 	other.init()
 	return other, nil
 }

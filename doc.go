@@ -12,8 +12,8 @@
 //	res, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{
 //		Channel: dm.Channel.ID, Text: "The build is done.", Key: "build-1284"})
 //
-// A message with a Key is posted at most once, even if a response is lost or the program
-// restarts; see [ChatPostMessageParams].
+// A message with a Key is posted at most once, even if a response is lost and, with Since,
+// even if the program restarts; see [ChatPostMessageParams].
 //
 // A no-op is a flag on the result (NoOp, AlreadyOpen, AlreadyClosed, AlreadyPosted), not
 // an error.

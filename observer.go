@@ -158,8 +158,7 @@ func (l *logObserver) WaitStart(ctx context.Context, w WaitInfo) context.Context
 	waiting := func() {
 		l.log(ctx, slog.LevelInfo, "chatdm: waiting", w.CallInfo, slog.String("reason", string(w.Reason)), slog.Duration("wait", w.Duration))
 	}
-	switch {
-	case w.Attempt > 0:
+	if w.Attempt > 0 {
 		f := w.Failed
 		attrs := []slog.Attr{slog.String("kind", string(f.Kind)), slog.String("code", string(f.Code)), slog.Int("status", f.StatusCode), slog.String("request_id", f.RequestID)}
 		if f.Err != nil {
@@ -168,7 +167,9 @@ func (l *logObserver) WaitStart(ctx context.Context, w WaitInfo) context.Context
 		attrs = slices.DeleteFunc(attrs, isEmpty)
 		l.log(ctx, slog.LevelInfo, "chatdm: retrying", w.CallInfo, slog.Int("attempt", w.Attempt),
 			slog.Duration("wait", w.Duration), slog.GroupAttrs("error", attrs...))
-	case w.Duration > longWait:
+	}
+	switch {
+	case w.Duration > longWait && w.Attempt == 0:
 		waiting()
 	case w.Duration == 0:
 		return &loggedWait{ctx, time.AfterFunc(longWait, waiting)}

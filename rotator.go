@@ -107,7 +107,7 @@ func (r *Rotator) Token(ctx context.Context) (string, error) {
 			r.mu.Unlock()
 			return "", paused
 		}
-		ended, _ := r.begin(ctx, "")
+		ended, _ := r.begin(ctx, &update{rotator: r})
 		r.mu.Unlock()
 		if err := renew.Await(ctx, ended); err != nil {
 			return "", err
@@ -118,6 +118,12 @@ func (r *Rotator) Token(ctx context.Context) (string, error) {
 // Refresh implements [TokenRefresher]. It returns a token other than stale: the current one,
 // one that another process has stored, or a new one.
 func (r *Rotator) Refresh(ctx context.Context, stale string) (string, error) {
+	return r.replace(ctx, stale, true)
+}
+
+// replace returns a token other than stale. Unless refresh is set, it only looks for one in
+// the store.
+func (r *Rotator) replace(ctx context.Context, stale string, refresh bool) (string, error) {
 	for refreshed := false; ; {
 		r.mu.Lock()
 		if current := r.current(); current.AccessToken != "" && current.AccessToken != stale {
@@ -139,7 +145,7 @@ func (r *Rotator) Refresh(ctx context.Context, stale string) (string, error) {
 			return "", err
 		}
 		var ended <-chan struct{}
-		ended, refreshed = r.begin(ctx, stale)
+		ended, refreshed = r.begin(ctx, &update{rotator: r, stale: stale, lookOnly: !refresh})
 		r.mu.Unlock()
 		if err := renew.Await(ctx, ended); err != nil {
 			return "", err
@@ -167,7 +173,7 @@ func (r *Rotator) Exchange(ctx context.Context, token string) error {
 			return stored, nil
 		}
 		oauth := &Client{}
-		oauth.engine = r.oauth.engine.WithCredential(engine.NewCredential("", token))
+		oauth.engine = r.oauth.engine.WithCredential(engine.NewCredential("", token), nil)
 		next, err := fetch(ctx, oauth, "oauth.v2.exchange", r.exchange(token))
 		failure = err
 		return next, err
@@ -217,17 +223,19 @@ func (r *Rotator) refreshAt(t Tokens) time.Time {
 }
 
 // begin begins an update, unless one is running; see [renew.Renewal.Begin].
-func (r *Rotator) begin(ctx context.Context, stale string) (ended <-chan struct{}, began bool) {
-	u := &update{rotator: r, stale: stale, unsaved: r.unsaved, load: r.tokens.AccessToken == "" && stale == "" && r.unsaved.AccessToken == ""}
+func (r *Rotator) begin(ctx context.Context, u *update) (ended <-chan struct{}, began bool) {
+	u.unsaved = r.unsaved
+	u.load = r.tokens.AccessToken == "" && u.stale == "" && r.unsaved.AccessToken == ""
 	return r.renewal.Begin(ctx, &r.mu, u.run, func() { r.finish(u) })
 }
 
 // update is one attempt to get fresh tokens.
 type update struct {
-	rotator *Rotator
-	stale   string // the token that the server rejected, or empty
-	unsaved Tokens // newer tokens than those in the store, or the zero value
-	load    bool   // nothing has been loaded yet
+	rotator  *Rotator
+	stale    string // the token that the server rejected, or empty
+	unsaved  Tokens // newer tokens than those in the store, or the zero value
+	load     bool   // nothing has been loaded yet
+	lookOnly bool   // do not ask Slack for new tokens
 
 	tokens   Tokens
 	used     string    // the refresh token that was sent to Slack, or empty
@@ -238,11 +246,14 @@ type update struct {
 
 func (u *update) run(ctx context.Context) {
 	r := u.rotator
-	if u.load {
+	if u.load || u.lookOnly {
 		tokens, err := r.store.Load(ctx)
 		switch {
 		case err != nil:
 			u.storeErr = err
+			return
+		case u.lookOnly && (tokens.AccessToken == u.stale || !r.valid(tokens)):
+			u.err = r.newError(KindUnauthenticated, errors.New("the store has no other token"))
 			return
 		case r.valid(tokens): // if it is time to refresh them, that is another update
 			u.tokens = tokens
@@ -349,7 +360,7 @@ func (r *Rotator) finish(u *update) {
 	if e, ok := errors.AsType[*Error](err); ok {
 		requested = e.RetryAfter
 	}
-	wait := r.renewal.Fail(err, u.used != "" && u.err != nil && !isTemporary(u.err), requested)
+	wait := r.renewal.Fail(err, (u.used != "" || u.lookOnly) && u.err != nil && !isTemporary(u.err), requested)
 	if r.logger != nil {
 		r.logger.Warn("chatdm: tokens not refreshed", slog.Duration("wait", wait), slog.Any("error", err))
 	}

@@ -51,7 +51,25 @@ type tokenRefresher struct {
 	refresher TokenRefresher
 }
 
-func (r *tokenRefresher) Refresh(ctx context.Context, stale *engine.Credential) (*engine.Credential, error) {
+// CanRefresh reports whether a code says that the token has ended. Slack also sends other
+// codes if the app was installed again. Then the store of a Rotator has other tokens.
+func (r *tokenRefresher) CanRefresh(code string) bool {
+	_, ok := r.refresher.(*Rotator)
+	return ended(code) || ok
+}
+
+func ended(code string) bool {
+	return code == string(ErrTokenExpired) || code == string(ErrTokenRevoked)
+}
+
+func (r *tokenRefresher) Refresh(ctx context.Context, stale *engine.Credential, code string) (*engine.Credential, error) {
+	if rotator, ok := r.refresher.(*Rotator); ok && !ended(code) {
+		token, err := rotator.replace(ctx, stale.Secret, false)
+		if err != nil {
+			return nil, nil // the server's error says more
+		}
+		return r.credential(token, nil)
+	}
 	token, err := r.refresher.Refresh(ctx, stale.Secret)
 	return r.credential(token, err)
 }

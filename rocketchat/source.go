@@ -89,7 +89,10 @@ type credentialRefresher struct {
 	refresher CredentialRefresher
 }
 
-func (r *credentialRefresher) Refresh(ctx context.Context, stale *engine.Credential) (*engine.Credential, error) {
+// CanRefresh returns true, because a 401 says that the server does not know the token.
+func (r *credentialRefresher) CanRefresh(string) bool { return true }
+
+func (r *credentialRefresher) Refresh(ctx context.Context, stale *engine.Credential, _ string) (*engine.Credential, error) {
 	creds, err := r.refresher.Refresh(ctx, Credentials{UserID: stale.Owner, AuthToken: stale.Secret})
 	return r.credential(creds, err)
 }

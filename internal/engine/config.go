@@ -201,7 +201,11 @@ type CredentialSource interface {
 // rejected.
 type CredentialRefresher interface {
 	CredentialSource
-	Refresh(ctx context.Context, stale *Credential) (*Credential, error)
+	// CanRefresh reports whether to call Refresh after an error code.
+	CanRefresh(code string) bool
+	// Refresh returns another credential. If it returns nil and a nil error, the call keeps
+	// its failure.
+	Refresh(ctx context.Context, stale *Credential, code string) (*Credential, error)
 }
 
 // NewConfig applies options to the default configuration. It ignores nil options.

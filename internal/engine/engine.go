@@ -116,13 +116,14 @@ func newRetries(transport http.RoundTripper) *retryablehttp.Client {
 	}
 }
 
-// WithCredential returns an engine with another credential. It shares everything but the
-// pauses.
-func (e *Engine) WithCredential(credential *Credential) *Engine {
+// WithCredential returns an engine with another credential and, unless it is nil, another
+// limiter. It shares everything else but the pauses.
+func (e *Engine) WithCredential(credential *Credential, limiter Limiter) *Engine {
 	s := e.settings
-	if s.source != nil {
+	if s.source != nil || limiter != nil {
 		other := *s
-		other.source, s = nil, &other
+		other.source, other.limiter = nil, cmp.Or(limiter, s.limiter)
+		s = &other
 	}
 	return &Engine{settings: s, credential: credential}
 }
@@ -241,7 +242,7 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 			return false, nil
 		}
 	case AfterRefresh:
-		if _, ok := e.source.(CredentialRefresher); !ok || c.refreshed {
+		if refresher, ok := e.source.(CredentialRefresher); !ok || c.refreshed || !refresher.CanRefresh(f.Code) {
 			return false, nil
 		}
 		c.refreshed, c.rejected = true, true
@@ -302,6 +303,8 @@ var noHeader = http.Header{}
 func (c *call) abort(err error) {
 	f, ok := errors.AsType[*Failure](err)
 	switch {
+	case f == errNotRefreshed:
+		return
 	case !c.retrying:
 		f = &Failure{Kind: InvalidRequest, Err: err} // net/http rejected the request before it was sent
 	case !ok:

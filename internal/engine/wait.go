@@ -85,6 +85,12 @@ func (p *pauses) active(method string) *pause {
 // wait blocks until the next attempt may be sent: for at least d, until the method is not
 // paused, until the limiter allows the call, and until there is a credential.
 func (c *call) wait(d time.Duration) *Failure {
+	early, start := c.response.Attempts == 0 || c.rejected, time.Now()
+	if early { // a call without a credential must neither wait nor use up the limit
+		if f := c.authenticate(); f != nil {
+			return f
+		}
+	}
 	limiter := c.engine.limiter
 	for {
 		if err := c.contextErr(); err != nil {
@@ -98,13 +104,17 @@ func (c *call) wait(d time.Duration) *Failure {
 			continue // the method may have been paused again
 		}
 		if limiter == nil {
-			return c.authenticate()
+			break
 		}
 		if f := c.waitForLimiter(limiter); f != nil {
 			return f
 		}
 		limiter = nil // only a pause that began in the meantime can still delay the call
 	}
+	if early && (c.engine.source == nil || time.Since(start) < time.Minute) {
+		return nil
+	}
+	return c.authenticate() // the credential may have expired in the meantime
 }
 
 // waitForPause waits for at least d, and until the method's pause is over. It
@@ -147,6 +157,9 @@ func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 	}
 }
 
+// errNotRefreshed ends a call with the failure that it has.
+var errNotRefreshed = new(Failure)
+
 // authenticate gets the credential for the next attempt.
 func (c *call) authenticate() *Failure {
 	e := c.engine
@@ -160,8 +173,12 @@ func (c *call) authenticate() *Failure {
 	var err error
 	rejected := c.credential
 	end := c.observeWait(WaitRefresh, 0)
-	if refresher, ok := e.source.(CredentialRefresher); ok && c.rejected {
-		c.credential, err = refresher.Refresh(c.Context, rejected)
+	if c.rejected {
+		c.credential, err = e.source.(CredentialRefresher).Refresh(c.Context, rejected, c.failure.Code)
+		if err == nil && c.credential == nil {
+			end(nil)
+			return errNotRefreshed
+		}
 	} else {
 		c.credential, err = e.source.Credential(c.Context)
 	}

@@ -26,30 +26,23 @@ type attempt struct{ transport http.RoundTripper }
 
 // RoundTrip sends one attempt, reads the response, and lets the platform
 // classify it. It stores the result in the call.
-func (a *attempt) RoundTrip(outer *http.Request) (_ *http.Response, err error) {
-	c := callFromContext(outer.Context())
+func (a *attempt) RoundTrip(req *http.Request) (_ *http.Response, err error) {
+	c := callFromContext(req.Context())
+	defer c.cancel()
 	e, r := c.engine, c.request
 	c.response = Response{Attempts: c.response.Attempts + 1, LostAnswers: c.response.LostAnswers}
 	c.responded, c.retrying, c.announced = false, false, false
 
-	var ctx context.Context = c
+	ctx := req.Context()
 	if e.observer != nil {
 		var end func()
-		ctx, end = c.observeAttempt(outer)
+		ctx, end = c.observeAttempt(req)
 		defer end()
-	}
-	if e.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, e.timeout, errAttemptTimeout)
-		defer cancel()
-	}
-	var connecting *connecting
-	if !r.Idempotent || r.Resolve != nil { // any other call is retried anyway
-		ctx, connecting = traceConnect(ctx)
+		req = req.WithContext(ctx)
 	}
 
-	// Set the header and the body here, because http.Client would copy them.
-	req := outer.WithContext(ctx)
+	// Set the header and the body here, because http.Client would copy them. The request
+	// is not shared: newRequest has made it for this attempt.
 	req.Host = req.URL.Host
 	req.Header = maps.Clone(*e.header)
 	c.credential.set(req.Header)
@@ -85,7 +78,7 @@ func (a *attempt) RoundTrip(outer *http.Request) (_ *http.Response, err error) {
 	}
 	if err != nil {
 		f := c.transportFailure(ctx, err)
-		if f.Effect == EffectUnknown && (neverSent(err) || connecting.failed()) {
+		if f.Effect == EffectUnknown && (neverSent(err) || c.connecting.failed()) {
 			f.Effect = NeverSent
 		}
 		c.record(f)

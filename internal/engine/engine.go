@@ -146,15 +146,9 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 	}
 	c := &call{Context: ctx, engine: e, request: r}
 	if c.record(c.wait(0)); c.failure == nil {
-		u := *e.base
-		u.Path += "/" + r.Method
-		if r.Verb == http.MethodGet {
-			u.RawQuery = string(r.Body)
-		}
-		req := template.WithContext(c)
-		req.Method, req.URL, req.Header = r.Verb, &u, noHeader
+		c.next.Request = c.newRequest()
 		// Ignore the response: the attempt has read and classified it.
-		_, err := e.retries.Do(&retryablehttp.Request{Request: req})
+		_, err := e.retries.Do(&c.next)
 		if c.retrying || c.response.Attempts == 0 {
 			c.abort(err)
 		}
@@ -188,12 +182,16 @@ func (e *Engine) Fail(method, kind string, attempts int, cause error) error {
 	return e.NewError(Outcome{Method: method, Failure: Failure{Kind: kind, Err: e.Cause(cause)}, Attempts: attempts})
 }
 
-// call is the state of one Send. It is also the context of the requests, because
+// call is the state of one Send. It is also in the context of the requests, because
 // go-retryablehttp passes nothing else to its hooks.
 type call struct {
 	context.Context
 	engine  *Engine
 	request *Request
+	next    retryablehttp.Request // for the next attempt
+
+	cancel     context.CancelFunc // ends the timeout of the last request
+	connecting *connecting        // whether it got a connection; nil if that does not matter
 
 	response    Response    // to the last attempt; its counters cover the whole call
 	failure     *Failure    // of the last attempt; nil if there was none or it succeeded
@@ -216,6 +214,27 @@ func (c *call) Value(key any) any {
 }
 
 func callFromContext(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// newRequest returns the request of an attempt, without a header and a body. The timeout
+// of the attempt begins.
+func (c *call) newRequest() *http.Request {
+	var ctx context.Context = c
+	c.cancel = func() {}
+	if timeout := c.engine.timeout; timeout > 0 {
+		ctx, c.cancel = context.WithTimeoutCause(c, timeout, errAttemptTimeout)
+	}
+	if !c.request.Idempotent || c.request.Resolve != nil { // any other call is retried anyway
+		ctx, c.connecting = traceConnect(ctx)
+	}
+	u := *c.engine.base
+	u.Path += "/" + c.request.Method
+	if c.request.Verb == http.MethodGet {
+		u.RawQuery = string(c.request.Body)
+	}
+	req := template.WithContext(ctx)
+	req.Method, req.URL, req.Header = c.request.Verb, &u, noHeader
+	return req
+}
 
 // checkRetry is the CheckRetry hook: it decides whether to make another attempt.
 func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
@@ -263,11 +282,12 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 	if c.rejected {
 		wait = 0
 	}
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+	if deadline, ok := c.Deadline(); ok && time.Until(deadline) < wait {
 		c.failure = f.WithCause(fmt.Errorf("wait of %v would exceed the context deadline: %w", wait, context.DeadlineExceeded))
 		return false, nil
 	}
 	c.failure.backoff, c.retrying = wait, true
+	c.next.Request = template.WithContext(c) // the context of the attempt has ended
 	if f.Unknown {
 		c.response.LostAnswers++
 	}
@@ -289,6 +309,7 @@ func prepareRetry(req *http.Request) error {
 	if f := c.wait(c.failure.backoff); f != nil {
 		return f
 	}
+	*req = *c.newRequest()
 	return nil
 }
 
@@ -301,6 +322,7 @@ var noHeader = http.Header{}
 // abort ends the call before its next attempt. If the caller's context ended, the
 // call keeps the last failure that the server reported.
 func (c *call) abort(err error) {
+	c.cancel()
 	f, ok := errors.AsType[*Failure](err)
 	switch {
 	case f == errNotRefreshed:
@@ -376,7 +398,7 @@ func (c *call) observeAttempt(req *http.Request) (context.Context, func()) {
 	u := *req.URL
 	u.RawQuery = "" // it contains the arguments of a GET
 	info := AttemptInfo{CallInfo: c.info(), Attempt: c.response.Attempts, HTTPMethod: req.Method, URL: u.String()}
-	ctx := o.AttemptStart(c.Context, info)
+	ctx := o.AttemptStart(req.Context(), info)
 	return ctx, func() { o.AttemptEnd(ctx, info, c.attemptEnd(time.Since(start))) }
 }
 

@@ -385,8 +385,8 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 	budgets := map[string]budget{
-		opOpenFull: {34, 3029}, opClose: {28, 2699}, opPost: {50, 4010}, opDisabled: {30, 3250}, opScope: {34, 3370},
-		opDelete: {32, 3150}, opDeleteFailed: {38, 3760},
+		opOpenFull: {33, 2750}, opClose: {27, 2430}, opPost: {49, 3740}, opDisabled: {29, 2970}, opScope: {33, 3090},
+		opDelete: {31, 2800}, opDeleteFailed: {35, 3100},
 	}
 	for _, op := range operations {
 		if most, ok := budgets[op.name]; ok {

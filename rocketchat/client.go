@@ -188,13 +188,13 @@ func required(ok bool) *engine.Failure {
 type response struct {
 	Success bool   `json:"success"`
 	Status  string `json:"status"` // login before 7.0 sends it instead of success
-	Room    struct {
+	Room    *struct {
 		RID       string   `json:"rid"`
 		ID        string   `json:"_id"`
 		Type      string   `json:"t"`
 		Usernames []string `json:"usernames"`
 	} `json:"room"`
-	Data struct {
+	Data *struct {
 		UserID    string `json:"userId"`
 		AuthToken string `json:"authToken"`
 	} `json:"data"`

@@ -1,10 +1,12 @@
 package rocketchat
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/chatdm/chatdm"
 )
@@ -80,6 +82,10 @@ type scalar string
 
 func (s *scalar) UnmarshalJSON(data []byte) error {
 	if data[0] == '"' {
+		if bytes.IndexByte(data, '\\') < 0 && utf8.Valid(data) {
+			*s = scalar(data[1 : len(data)-1]) // the usual case
+			return nil
+		}
 		return json.Unmarshal(data, (*string)(s))
 	}
 	if data[0] == '-' || '0' <= data[0] && data[0] <= '9' {

@@ -201,7 +201,12 @@ func (s *IMService) Delete(ctx context.Context, target Target) (*DeleteResult, e
 
 // roomID returns the room's ID. The documented responses lack _id, and the
 // responses of old servers lack rid.
-func (r *response) roomID() string { return cmp.Or(r.Room.RID, r.Room.ID) }
+func (r *response) roomID() string {
+	if r.Room == nil {
+		return ""
+	}
+	return cmp.Or(r.Room.RID, r.Room.ID)
+}
 
 // IMHistoryParams holds the arguments of [IMService.History].
 type IMHistoryParams struct {

@@ -148,10 +148,12 @@ func login(ctx context.Context, serverURL string, params loginParams, invalid er
 func sendLogin(ctx context.Context, e *engine.Engine, params loginParams) (Credentials, error) {
 	resp, err := do(ctx, e, request{
 		Request: engine.Request{Method: loginPath, Verb: http.MethodPost, Confidential: true},
-		params:  params, verify: func(r *response) *engine.Failure { return required(r.Data.UserID != "" && r.Data.AuthToken != "") },
+		params:  params, verify: func(r *response) *engine.Failure {
+			return required(r.Data != nil && r.Data.UserID != "" && r.Data.AuthToken != "")
+		},
 	})
 	if err != nil {
 		return Credentials{}, err
 	}
-	return Credentials(resp.Data), nil
+	return Credentials(*resp.Data), nil
 }

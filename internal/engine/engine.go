@@ -140,8 +140,9 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 	if ctx == nil {
 		return e.Fail(r.Method, InvalidRequest, 0, errors.New("ctx: must not be nil"))
 	}
-	start := time.Now()
+	var start time.Time
 	if e.observer != nil {
+		start = time.Now()
 		ctx = e.observer.CallStart(ctx, CallInfo{e.platform.Service, r.Method})
 	}
 	c := &call{Context: ctx, engine: e, request: r}

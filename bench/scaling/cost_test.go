@@ -24,7 +24,7 @@ func (r *results) measureCosts(ctx context.Context) error {
 	}
 	defer rdb.Stop()
 	r.RedisVersion = rdb.Version
-	for _, measure := range []func(context.Context, *report.Redis) error{r.measureRedis, r.measureLimiters, r.measureWaiting} {
+	for _, measure := range []func(context.Context, *report.Redis) error{r.measureRedis, r.measureLimiters, r.measureWaiting, r.measureFleet} {
 		if err := measure(ctx, rdb); err != nil {
 			return err
 		}

@@ -43,8 +43,8 @@ func run(length time.Duration, many int, file, plotFile string) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	record := filepath.Join(dir, "measured.json")
-	machine := report.Machine()                                                                                                                    // with the load before the measurements
-	cmd := exec.Command("go", "test", "-count=1", "-v", "-timeout=1h", "-run=^(TestSweep|TestMeasure)$", "github.com/chatdm/chatdm/bench/scaling", //nolint:noctx // Ctrl+C ends it
+	machine := report.Machine()                                                                                                                                   // with the load before the measurements
+	cmd := exec.Command("go", "test", "-count=1", "-v", "-timeout=1h", "-run=^(TestSweep|TestSimulation|TestMeasure)$", "github.com/chatdm/chatdm/bench/scaling", //nolint:noctx // Ctrl+C ends it
 		"-record="+record, "-for="+length.String(), "-many="+strconv.Itoa(many))
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {

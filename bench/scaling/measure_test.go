@@ -74,6 +74,20 @@ func TestSweep(t *testing.T) {
 	t.Logf("%d direct messages, %d goroutines; the limit of the server makes it take at least %v\n%s", sweepTotal, sweepGoroutines, least(sweepTotal), measured.Sweeps())
 }
 
+// TestSimulation checks that the clients of many workspaces keep the limit of each, and
+// use it.
+func TestSimulation(t *testing.T) {
+	for _, n := range []int{1, *many / 10, *many} {
+		synctest.Test(t, func(t *testing.T) {
+			s, err := simulate(t.Context(), n, simulatedMinutes)
+			if allowed := n * simulatedMinutes * perMinute; err != nil || s.Refused > 0 || s.Done < allowed*95/100 || s.Done > allowed {
+				t.Errorf("got %+v, %v, want no refusals and nearly %d calls", s, err, allowed)
+			}
+			measured.Simulated = append(measured.Simulated, s)
+		})
+	}
+}
+
 // TestMeasure measures in real time, with Redis. By default it takes seconds.
 func TestMeasure(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {

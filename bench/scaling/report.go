@@ -23,6 +23,9 @@ const (
 	sweepTotal, sweepGoroutines = 2000, 50
 
 	clockGoroutines = 48 // in all processes of a contender
+
+	fleetWorkers, fleetTasks = 50, 200
+	simulatedMinutes         = 3
 )
 
 // results are the measurements. The tests write them as JSON.
@@ -39,6 +42,15 @@ type results struct {
 	KeyRest, KeyClose, KeyOpen float64       // bytes in Redis for one call, 20 closes, and 50 opens
 	ScriptsPerFreeCall         float64       // for a call that does not wait
 	ScriptTime                 time.Duration // processor time of Redis for one script
+	Simulated                  []simulation
+	FleetIdle, FleetScripts    float64 // commands and scripts per second of fleetWorkers
+	FleetTask                  float64 // commands of a task
+}
+
+// simulation is the result of workspaces in fake time.
+type simulation struct {
+	Workspaces, Minutes, Done, Refused int
+	Retained, Waiting                  float64 // bytes for each workspace
 }
 
 // sweepResult is the result of a sweep in fake time.
@@ -237,6 +249,37 @@ func (r *results) Fleet() string {
 			count(w), small(calls), small(calls * callResponse.Seconds()), small(100*calls*callCost.Seconds()) + " %",
 			small(float64(w) * r.ClientBytes / (1 << 20)), small(calls * alone), small(calls * three),
 			small(100*calls*three*r.ScriptTime.Seconds()) + " %", small(float64(w) * r.KeyClose / (1 << 20)),
+		})
+	}
+	return report.Table(rows...)
+}
+
+// Workspaces returns the table of the simulated workspaces.
+func (r *results) Workspaces() string {
+	rows := [][]string{{"workspaces", "closed", "429s", "retained, each", "all, MiB", "waiting, each", "all, MiB"}}
+	for _, s := range r.Simulated {
+		all := func(bytes float64) string { return small(bytes * float64(s.Workspaces) / (1 << 20)) }
+		rows = append(rows, []string{count(s.Workspaces), count(s.Done), count(s.Refused), integer(s.Retained), all(s.Retained), integer(s.Waiting), all(s.Waiting)})
+	}
+	return report.Table(rows...)
+}
+
+// SimulatedMinutes and FleetWorkers return the sizes of the measurements.
+func (r *results) SimulatedMinutes() int { return simulatedMinutes }
+func (r *results) FleetWorkers() int     { return fleetWorkers }
+
+// perPost is the limit of chat.postMessage for each workspace, per minute.
+const perPost = 300
+
+// Daily returns the table of what a number of messages per day needs.
+func (r *results) Daily() string {
+	rows := [][]string{{"messages per day", "calls/s", "workspaces", "in flight", "cores", "Redis operations/s", "of one Redis"}}
+	for _, n := range []int{1e4, 1e5, 1e6, 1e7, 1e8} {
+		calls := float64(n) / (24 * time.Hour).Seconds()
+		operations := calls*(r.FleetTask+r.PerCall(nameAlone)) + r.FleetIdle
+		rows = append(rows, []string{
+			count(n), small(calls), count(max(1, (n+perPost*24*60-1)/(perPost*24*60))), small(calls * callResponse.Seconds()),
+			fmt.Sprintf("%.3f", calls*callCost.Seconds()), integer(operations), small(100*operations*r.ScriptTime.Seconds()) + " %",
 		})
 	}
 	return report.Table(rows...)

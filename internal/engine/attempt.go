@@ -194,8 +194,11 @@ func (t *connecting) failed() bool { return t != nil && t.started.Load() && !t.d
 
 var errTooLarge = errors.New("the response is too large")
 
-// chunk can hold nearly every response.
-type chunk [1 << 10]byte
+// chunk can hold nearly every response. Its size is 1 KiB.
+type chunk struct {
+	data [1<<10 - 8]byte
+	next *chunk
+}
 
 // maxOther is how much of a body is read if it is not a JSON object: enough for an
 // excerpt, and for nearly every error page.
@@ -204,27 +207,25 @@ const maxOther = 4 << 10
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
 // buffer holds a body in pooled chunks, which use less memory than a growing slice.
-type buffer struct {
-	first *chunk
-	rest  []*chunk
-}
+type buffer struct{ first, last *chunk }
 
 // read returns the body after decompression, or its beginning and an error. Of a body
 // that is not a JSON object, it may return only the beginning.
 func (b *buffer) read(resp *http.Response, limit int64) ([]byte, error) {
 	b.first = chunks.Get().(*chunk)
-	free, size := b.first[:], 0
+	b.last = b.first
+	free, size := b.first.data[:], 0
 	var err error
 	for err == nil && int64(size) <= limit && resp.ContentLength <= limit {
 		if len(free) == 0 {
-			next := chunks.Get().(*chunk)
-			b.rest = append(b.rest, next)
-			free = next[:]
+			b.last.next = chunks.Get().(*chunk)
+			b.last = b.last.next
+			free = b.last.data[:]
 		}
 		var n int
 		n, err = resp.Body.Read(free)
 		free, size = free[n:], size+n
-		if size >= maxOther && !mayBeObject(b.first[:]) {
+		if size >= maxOther && !mayBeObject(b.first.data[:]) {
 			return b.join(size), nil
 		}
 	}
@@ -244,20 +245,21 @@ func mayBeObject(head []byte) bool {
 }
 
 func (b *buffer) join(size int) []byte {
-	if b.rest == nil {
-		return b.first[:size]
+	if b.first == b.last {
+		return b.first.data[:size]
 	}
-	body := make([]byte, 0, (1+len(b.rest))*len(chunk{}))
-	body = append(body, b.first[:]...)
-	for _, c := range b.rest {
-		body = append(body, c[:]...)
+	body := make([]byte, 0, size)
+	for c := b.first; c != nil; c = c.next {
+		body = append(body, c.data[:min(len(c.data), size-len(body))]...)
 	}
-	return body[:size]
+	return body
 }
 
 func (b *buffer) release() {
-	chunks.Put(b.first)
-	for _, c := range b.rest {
+	for c := b.first; c != nil; {
+		next := c.next
+		c.next = nil
 		chunks.Put(c)
+		c = next
 	}
 }

@@ -151,3 +151,30 @@ func FuzzBaseURL(f *testing.F) {
 		}
 	})
 }
+
+func TestBuffer(t *testing.T) {
+	t.Parallel()
+	object := `{"text":"` + strings.Repeat("0123456789", 1000) + `"}`
+	for _, test := range []struct {
+		name, body string
+		want       int // bytes
+	}{
+		{"empty", "", 0},
+		{"one chunk", object[:1000], 1000},
+		{"several chunks", object, len(object)},
+		{"white space before an object", strings.Repeat(" ", 5000) + object, 5000 + len(object)},
+		{"a short page", "<html>" + strings.Repeat("x", 3000), 3006},
+		{"a long page", "<html>" + strings.Repeat("x", 1<<20), maxOther},
+	} {
+		body := strings.NewReader(test.body)
+		var buf buffer
+		got, err := buf.read(&http.Response{Body: io.NopCloser(body), ContentLength: -1}, 1<<20)
+		if err != nil || !strings.HasPrefix(test.body, string(got)) || len(got) < test.want || len(got) >= test.want+len(chunk{}.data) {
+			t.Errorf("%s: got %d bytes and %v, want the first %d", test.name, len(got), err, test.want)
+		}
+		if read := len(test.body) - body.Len(); read != len(got) {
+			t.Errorf("%s: read %d bytes and returned %d", test.name, read, len(got))
+		}
+		buf.release()
+	}
+}

@@ -29,14 +29,16 @@ const (
 func (e *Engine) Line(text string) string { return e.line(text, MaxText) }
 
 // Lines calls Line for each text, in place. It keeps at most 100 nonempty lines.
-func (e *Engine) Lines(texts []string) []string {
-	lines := texts[:0]
+func (e *Engine) Lines(texts []string) []string { return lines(texts, e.Line) }
+
+func lines(texts []string, line func(string) string) []string {
+	kept := texts[:0]
 	for _, text := range texts {
-		if line := e.Line(text); line != "" && len(lines) < maxItems {
-			lines = append(lines, line)
+		if text = line(text); text != "" && len(kept) < maxItems {
+			kept = append(kept, text)
 		}
 	}
-	return lines
+	return kept
 }
 
 // List splits a comma-separated text into lines.
@@ -45,7 +47,17 @@ func (e *Engine) List(text string) []string {
 		return nil
 	}
 	head := text[:min(len(text), maxItems*MaxText)]
-	return e.Lines(strings.Split(e.scrub(head, len(head) < len(text)), ","))
+	head = e.scrub(head, len(head) < len(text))
+	line := e.Line
+	if plain(head) { // the usual case
+		line = func(text string) string { return Shorten(text, MaxText) }
+	}
+	return lines(strings.Split(head, ","), line)
+}
+
+// plain reports whether a text consists of printable ASCII without spaces.
+func plain(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // Excerpt returns the beginning of a response, quoted, without credentials.
@@ -74,7 +86,7 @@ func unescape(s string) string {
 }
 
 func (e *Engine) line(text string, limit int) string {
-	if len(text) <= limit && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if len(text) <= limit && plain(text) {
 		return e.scrub(text, false) // the usual case, without an allocation
 	}
 	head := text[:min(len(text), 16*limit)]

@@ -464,3 +464,57 @@ func TestConcurrency(t *testing.T) {
 		}
 	})
 }
+
+// TestServer: an attempt has the address and the port of the server.
+func TestServer(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://slack.com/api/auth.test":         "server.address=slack.com server.port=443",
+		"http://chat.example/api/auth.test":       "server.address=chat.example server.port=80",
+		"https://chat.example:8443/x/auth.test":   "server.address=chat.example server.port=8443",
+		"https://[2001:db8::1]:444/api/auth.test": "server.address=2001:db8::1 server.port=444",
+	} {
+		tel := newTelemetry()
+		attempt := chatdm.AttemptInfo{CallInfo: chatdm.CallInfo{Service: "slack", Method: "auth.test"}, Attempt: 1, HTTPMethod: "POST", URL: url}
+		tel.observer.AttemptEnd(tel.observer.AttemptStart(t.Context(), attempt), attempt, chatdm.AttemptEnd{StatusCode: 200})
+		if spans, metrics := tel.trace(), tel.metrics(t); !strings.Contains(spans, want+" url.full="+url+" ") || !strings.Contains(metrics, want) {
+			t.Errorf("%s: got\n%s%s\nwant %s", url, spans, metrics, want)
+		}
+	}
+}
+
+// TestInstruments: the buckets and units of http.client.request.duration are those of the
+// conventions, and the other histograms also cover long waits.
+func TestInstruments(t *testing.T) {
+	tel := newTelemetry()
+	info := chatdm.CallInfo{Service: "slack", Method: "auth.test"}
+	ctx := tel.observer.CallStart(t.Context(), info)
+	attempt := chatdm.AttemptInfo{CallInfo: info, Attempt: 1, HTTPMethod: "POST", URL: "https://slack.com/api/auth.test"}
+	tel.observer.AttemptEnd(tel.observer.AttemptStart(ctx, attempt), attempt, chatdm.AttemptEnd{StatusCode: 200})
+	tel.observer.WaitEnd(ctx, chatdm.WaitInfo{CallInfo: info}, chatdm.WaitEnd{})
+	tel.observer.CallEnd(ctx, info, chatdm.CallEnd{Attempts: 1})
+	var all metricdata.ResourceMetrics
+	if err := tel.reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, m := range all.ScopeMetrics[0].Metrics {
+		switch data := m.Data.(type) {
+		case metricdata.Histogram[float64]:
+			got[m.Name] = fmt.Sprint(m.Unit, data.DataPoints[0].Bounds)
+		case metricdata.Histogram[int64]:
+			got[m.Name] = fmt.Sprint(m.Unit, data.DataPoints[0].Bounds)
+		case metricdata.Sum[int64]:
+			got[m.Name] = fmt.Sprint(m.Unit, " monotonic: ", data.IsMonotonic)
+		}
+	}
+	want := map[string]string{
+		"chatdm.call.duration":         "s[0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 30 60 120 300]",
+		"chatdm.call.attempts":         "{attempt}[0 1 2 3 4 5 10]",
+		"chatdm.wait.duration":         "s[0.001 0.01 0.1 0.5 1 2.5 5 10 30 60 120 300]",
+		"chatdm.calls.active":          "{call} monotonic: false",
+		"http.client.request.duration": "s[0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10]",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("instruments (-want +got):\n%s", diff)
+	}
+}

@@ -48,7 +48,7 @@
 // # Traces and metrics
 //
 // GET /metrics serves the metrics of the bot and of package chatdmotel in Prometheus's
-// format. If
+// format; docs/observability.md has a dashboard for them. If
 // OTEL_EXPORTER_OTLP_ENDPOINT is set, the bot also sends metrics and spans to that collector
 // over HTTP, and accepts the other standard variables OTEL_EXPORTER_OTLP_….
 //

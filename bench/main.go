@@ -3,6 +3,8 @@
 // medians and ratios.
 //
 //	go run ./bench -o docs/performance.md
+//
+// It takes about twenty minutes, and needs redis-server in the PATH.
 package main
 
 import (

@@ -4,7 +4,7 @@
 //
 //	go run ./bench/scaling -o docs/scaling.md -plot docs/scaling.svg
 //
-// It takes eleven minutes, and needs redis-server in the PATH.
+// It takes thirteen minutes, and needs redis-server in the PATH.
 package main
 
 import (

@@ -353,3 +353,17 @@ func TestNewTimestamp(t *testing.T) {
 		t.Errorf("got %q for a time before 1970, want none", got)
 	}
 }
+
+// TestIncompleteSuccess: a success without what the method promises is an error.
+func TestIncompleteSuccess(t *testing.T) {
+	for method, call := range methods {
+		switch method {
+		case "chat.postMessage", "users.info", "users.lookupByEmail", "auth.test":
+			_, err := call(t.Context(), newClient(t, newScript(answer(200, `{"ok":true}`))))
+			wantError(t, err, chatdm.KindUnexpectedResponse)
+			if errors.Is(err, chatdm.ErrEffectUnknown) != (method == "chat.postMessage") {
+				t.Errorf("%s: got %v, want ErrEffectUnknown only for a post", method, err)
+			}
+		}
+	}
+}

@@ -99,7 +99,7 @@ func (s *ChatService) PostMessage(ctx context.Context, params ChatPostMessagePar
 	result := new(ChatPostMessageResult)
 	body, err := params.encode()
 	r := request{
-		Request: engine.Request{Method: "chat.postMessage", Body: body},
+		Request: engine.Request{Method: "chat.postMessage", Conversation: params.Channel, Body: body},
 		invalid: err, meta: &result.Meta,
 		decode: func(raw *engine.Response) (response, error) {
 			var resp struct {

@@ -72,6 +72,8 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,8 +91,8 @@ import (
 // [errors.Is] to test for it.
 var ErrUnavailable = errors.New("chatdmredis: Redis is unavailable")
 
-//go:embed reserve.lua
-var reserveScript string
+//go:embed pass.lua
+var passScript string
 
 // Limiter is a [chatdm.Limiter] that shares its limits with other processes
 // through Redis. Create it with [NewLimiter]. The zero value is not usable.
@@ -112,17 +114,18 @@ type Limiter struct {
 	local  *chatdm.TierLimiter // nil if there is no local fallback
 	id     string              // unique among the limiters of all processes
 
-	mu     sync.Mutex
-	queues map[string]*queue // by limiter key
+	mu       sync.Mutex
+	queues   map[string]*queue // by the limiter key of the method
+	sweeping bool              // sweep is scheduled
 }
 
 // timing holds the durations that tests shorten.
 type timing struct {
 	minute        time.Duration // the period over which the server counts calls
 	window        time.Duration // the period over which the limiter counts calls; see NewLimiter
-	grace         time.Duration // how long a slot stays usable
+	lateness      time.Duration // how late a process may ask again before it loses its place
 	recovery      time.Duration // how long the full limit takes to return after a 429
-	checkInterval time.Duration // the longest sleep between two operations of a waiting caller
+	checkInterval time.Duration // the longest time between two operations of a process that waits
 	retryInterval time.Duration // how long the local fallback lasts before Redis is tried again
 }
 
@@ -215,7 +218,7 @@ func WithOnFallback(fn func(key string, err error)) Option {
 func NewLimiter(client redis.UniversalClient, name string, opts ...Option) (*Limiter, error) {
 	l := &Limiter{
 		client: client, name: name, prefix: "chatdm:", timeout: 500 * time.Millisecond, tiers: chatdm.SlackTiers(),
-		script: redis.NewScript(reserveScript), id: rand.Text()[:10], queues: make(map[string]*queue),
+		script: redis.NewScript(passScript), id: rand.Text()[:10], queues: make(map[string]*queue),
 	}
 	for _, opt := range opts {
 		if opt != nil {
@@ -225,12 +228,11 @@ func NewLimiter(client redis.UniversalClient, name string, opts ...Option) (*Lim
 	if err := l.validate(); err != nil {
 		return nil, &chatdm.Error{Service: "chatdmredis", Method: "NewLimiter", Kind: chatdm.KindInvalidRequest, Err: err}
 	}
-	// The server may receive a call later than its slot, by up to the sum of the slot's
-	// grace period, the time that Redis takes to respond, and the difference in network
-	// latency between two requests.
-	const grace, latency = 250 * time.Millisecond, 250 * time.Millisecond
+	// The server may receive two calls closer together than Redis let them pass, by up to
+	// the time that Redis takes to respond and the difference in network latency.
+	const latency = 500 * time.Millisecond
 	l.timing = timing{
-		minute: time.Minute, window: time.Minute + grace + l.timeout + latency, grace: grace,
+		minute: time.Minute, window: time.Minute + l.timeout + latency, lateness: time.Second,
 		recovery: 5 * time.Minute, checkInterval: 5 * time.Second, retryInterval: 3 * time.Second,
 	}
 	l.initFallback()
@@ -251,6 +253,10 @@ func (l *Limiter) validate() error {
 		if unicode.IsSpace(r) || unicode.IsControl(r) || r == '{' || r == '}' {
 			return fmt.Errorf("name: got %q, want no white space, control characters, or braces", r)
 		}
+	}
+	if _, tag, _ := strings.Cut(l.prefix, "{"); strings.HasPrefix(tag, "}") {
+		// Redis Cluster would spread the keys of a method over several hash slots.
+		return fmt.Errorf("WithPrefix: got %.100q, want no empty hash tag", l.prefix)
 	}
 	for key, tier := range l.tiers {
 		if !strings.HasPrefix(key, "slack.") && !strings.HasPrefix(key, "rocketchat.") {
@@ -278,14 +284,21 @@ func (l *Limiter) initFallback() {
 		return
 	}
 	var opts []chatdm.TierOption
-	for key, tier := range l.tiers {
-		// At least 1, because 0 would disable the limit. The small term compensates for
-		// floating-point errors before rounding down. Keys without a limit have no queue,
-		// so they do not use the local limiter.
-		n := float64(tier.PerMinute) * l.fallbackShare * float64(time.Minute) / float64(l.timing.minute)
-		opts = append(opts, chatdm.WithTier(key, chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}))
+	for key, tier := range l.tiers { // the queues pace the calls of each conversation
+		if tier.PerMinute > 0 {
+			tier = l.localTier(tier)
+		}
+		opts = append(opts, chatdm.WithTier(key, tier))
 	}
 	l.local = chatdm.NewTierLimiter(opts...)
+}
+
+// localTier returns the share of the tier for the local fallback.
+func (l *Limiter) localTier(tier chatdm.Tier) chatdm.Tier {
+	// At least 1, because 0 would disable the limit. The small term compensates for
+	// floating-point errors before rounding down.
+	n := float64(tier.PerMinute) * l.fallbackShare * float64(time.Minute) / float64(l.timing.minute)
+	return chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}
 }
 
 // Wait implements [chatdm.Limiter]. It blocks until the limit of key allows a call.
@@ -301,10 +314,14 @@ func (l *Limiter) Wait(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if q := l.queue(key); q != nil {
-		return q.wait(ctx)
+	q, c := l.acquire(key)
+	if q == nil {
+		return nil
 	}
-	return nil
+	if c != nil {
+		defer q.release(c)
+	}
+	return q.wait(ctx, c)
 }
 
 // Limited implements [chatdm.Limiter]. It pauses key for retryAfter in all
@@ -315,46 +332,141 @@ func (l *Limiter) Wait(ctx context.Context, key string) error {
 // unavailable, the limiter remembers the pause, and the next call that reaches
 // Redis reports it to the other processes.
 func (l *Limiter) Limited(ctx context.Context, key string, retryAfter time.Duration) {
-	if q := l.queue(key); q != nil {
-		q.limited(context.WithoutCancel(ctx), min(retryAfter, maxRetryAfter))
+	q, c := l.acquire(key)
+	if q == nil {
+		return
 	}
+	if c != nil {
+		defer q.release(c)
+	}
+	q.limited(context.WithoutCancel(ctx), c, min(retryAfter, maxRetryAfter))
 }
 
-// queue returns the queue of key, or nil if key has no tier.
-func (l *Limiter) queue(key string) *queue {
-	tier := l.tiers[key]
-	if tier.PerMinute <= 0 {
+// acquire returns the queue and the conversation of a call. The queue is nil if the call
+// has no limit. If the conversation is not nil, the caller must release it.
+func (l *Limiter) acquire(key string) (*queue, *conversation) {
+	method, name, _ := strings.Cut(key, "/")
+	q := l.queue(method)
+	if method == key {
+		return q, nil
+	}
+	if q == nil && l.conversationTier(method, name).PerMinute > 0 {
+		q = l.newQueue(method)
+	}
+	if q == nil {
+		return nil, nil
+	}
+	c := q.acquire(name)
+	if c == nil && q.limit == nil {
+		return nil, nil
+	}
+	if c != nil {
+		l.scheduleSweep()
+	}
+	return q, c
+}
+
+// conversationTier returns the tier of a conversation.
+func (l *Limiter) conversationTier(method, name string) chatdm.Tier {
+	if tier, ok := l.tiers[method+"/"+name]; ok {
+		return tier
+	}
+	return l.tiers[method+"/*"]
+}
+
+// queue returns the queue of a method, or nil if the method has no tier.
+func (l *Limiter) queue(method string) *queue {
+	if l.tiers[method].PerMinute <= 0 {
 		return nil
 	}
+	return l.newQueue(method)
+}
+
+func (l *Limiter) newQueue(method string) *queue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	q := l.queues[key]
+	q := l.queues[method]
 	if q == nil {
-		q = newQueue(l, key, tier)
-		l.queues[key] = q
+		q = newQueue(l, method)
+		l.queues[method] = q
 	}
 	return q
 }
 
-// scriptResult is the result of reserve.lua. The durations are measured from the time
+// scheduleSweep makes the queues forget idle conversations every minute while there are
+// conversations.
+func (l *Limiter) scheduleSweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.sweeping {
+		l.sweeping = true
+		time.AfterFunc(l.timing.minute, l.sweep)
+	}
+}
+
+func (l *Limiter) sweep() {
+	l.mu.Lock()
+	l.sweeping = false
+	queues := slices.Collect(maps.Values(l.queues))
+	l.mu.Unlock()
+	again := false
+	for _, q := range queues {
+		again = q.sweep() || again
+	}
+	if again {
+		l.scheduleSweep()
+	}
+}
+
+// scriptResult is the result of pass.lua. The durations are measured from the time
 // when the script ran.
 type scriptResult struct {
-	reserved   bool          // a slot is reserved; false if the slot would be after the caller's deadline
-	wait       time.Duration // until the slot
+	status     int64
+	wait       time.Duration
+	waitingFor int       // number of the limit that the call waits for, or 0
+	now        time.Time // on the clock of Redis
+	states     []limitState
+	jumped     bool // the clock of Redis has jumped forward since the previous operation; not from the script
+}
+
+// limitState is the state of a limit.
+type limitState struct {
+	least      time.Duration // until a call may pass if no process is ahead of it
 	untilFull  time.Duration // until the token bucket is full
 	pause      time.Duration // until the pause after a 429 ends
 	generation string        // identifies the state; changes if Redis loses it
 }
 
-// runScript runs reserve.lua. It returns after the timeout even if the Redis client
+// The values of scriptResult.status.
+const (
+	statusRefused = iota // the call would have to wait past the caller's deadline
+	statusPass
+	statusWait // this process has a place in the queue
+)
+
+// clockTolerance is by how much the clock of Redis may be ahead of the local clock after
+// an operation without having jumped.
+const clockTolerance = 100 * time.Millisecond
+
+// commonArgs returns the arguments of the script that do not belong to a limit.
+func (l *Limiter) commonArgs(callID string, leave bool, maxWaitArg string, jumped bool) []any {
+	t := l.timing
+	flag := map[bool]string{false: "0", true: "1"}
+	return []any{
+		callID, l.id, flag[leave], formatMicros(t.minute), formatMicros(t.window), formatMicros(t.checkInterval), formatMicros(t.lateness),
+		reducedLimit, formatMicros(t.recovery), rand.Text()[:10], maxWaitArg, flag[jumped],
+	}
+}
+
+// runScript runs pass.lua. It returns after the timeout even if the Redis client
 // is still busy. That client has its own timeouts and may ignore the context.
-func (l *Limiter) runScript(ctx context.Context, q *queue, args []any) (scriptResult, error) {
+func (l *Limiter) runScript(ctx context.Context, q *queue, keys []string, args []any) ([]any, error) {
 	bounded, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	select {
 	case q.operations <- struct{}{}:
 	case <-bounded.Done():
-		return scriptResult{}, l.timeoutError(ctx)
+		return nil, l.timeoutError(ctx)
 	}
 	type response struct {
 		values []any
@@ -363,25 +475,25 @@ func (l *Limiter) runScript(ctx context.Context, q *queue, args []any) (scriptRe
 	done := make(chan response, 1)
 	go func() {
 		defer func() { <-q.operations }()
-		values, err := l.script.Run(bounded, l.client, q.redisKeys, args...).Slice()
+		values, err := l.script.Run(bounded, l.client, keys, args...).Slice()
 		done <- response{values, err}
 	}()
 	select {
 	case r := <-done:
 		if r.err == nil {
-			return parseResult(r.values)
+			return r.values, nil
 		}
 		if bounded.Err() != nil {
-			return scriptResult{}, l.timeoutError(ctx)
+			return nil, l.timeoutError(ctx)
 		}
 		if errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, context.Canceled) {
 			// The network timed out, not the caller. The error must not match a context
 			// error, or the client would report that the caller's context is done.
-			return scriptResult{}, fmt.Errorf("%w: %v", ErrUnavailable, r.err) //nolint:errorlint // see above
+			return nil, fmt.Errorf("%w: %v", ErrUnavailable, r.err) //nolint:errorlint // see above
 		}
-		return scriptResult{}, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
 	case <-bounded.Done():
-		return scriptResult{}, l.timeoutError(ctx)
+		return nil, l.timeoutError(ctx)
 	}
 }
 
@@ -397,28 +509,40 @@ func (l *Limiter) timeoutError(ctx context.Context) error {
 	return fmt.Errorf("%w: no response within %v", ErrUnavailable, l.timeout)
 }
 
-// parseResult converts the result of reserve.lua. It rejects values that the script
-// cannot return, because a wrong value could let too many calls pass.
-func parseResult(values []any) (scriptResult, error) {
-	if len(values) != 5 {
-		return scriptResult{}, fmt.Errorf("%w: script result: got %d values, want 5", ErrUnavailable, len(values))
+// parseResult converts the result of pass.lua for a number of limits. It rejects values
+// that the script cannot return, because a wrong value could let too many calls pass.
+func parseResult(values []any, limits int) (scriptResult, error) {
+	if want := 4 + 4*limits; len(values) != want {
+		return scriptResult{}, fmt.Errorf("%w: script result: got %d values, want %d", ErrUnavailable, len(values), want)
 	}
-	var n [4]int64
-	for i, most := range [4]int64{1, maxWait.Microseconds(), maxWait.Microseconds(), maxWait.Microseconds()} {
-		var ok bool
-		if n[i], ok = values[i].(int64); !ok || n[i] < 0 || n[i] > most {
-			return scriptResult{}, fmt.Errorf("%w: script result: value %d: got %v, want an integer from 0 to %d",
-				ErrUnavailable, i+1, values[i], most)
+	var err error
+	integer := func(i int, most int64) int64 {
+		n, ok := values[i].(int64)
+		if (!ok || n < 0 || n > most) && err == nil {
+			err = fmt.Errorf("%w: script result: value %d: got %v, want an integer from 0 to %d", ErrUnavailable, i+1, values[i], most)
 		}
+		return n
 	}
-	generation, ok := values[4].(string)
-	if !ok || generation == "" {
-		return scriptResult{}, fmt.Errorf("%w: script result: value 5: got %v, want a non-empty string", ErrUnavailable, values[4])
+	duration := func(i int) time.Duration {
+		return time.Duration(integer(i, maxWait.Microseconds())) * time.Microsecond
 	}
-	duration := func(micros int64) time.Duration { return time.Duration(micros) * time.Microsecond }
-	return scriptResult{
-		reserved: n[0] == 1, wait: duration(n[1]), untilFull: duration(n[2]), pause: duration(n[3]), generation: generation,
-	}, nil
+	r := scriptResult{
+		status: integer(0, statusWait), wait: duration(1), waitingFor: int(integer(2, int64(limits))), now: time.UnixMicro(integer(3, 1<<53)),
+	}
+	if r.status == statusWait && r.waitingFor == 0 && err == nil {
+		err = fmt.Errorf("%w: script result: value 3: got 0, want the number of a limit", ErrUnavailable)
+	}
+	for i := 4; i < len(values); i += 4 {
+		generation, ok := values[i+3].(string)
+		if (!ok || generation == "") && err == nil {
+			err = fmt.Errorf("%w: script result: value %d: got %v, want a non-empty string", ErrUnavailable, i+4, values[i+3])
+		}
+		r.states = append(r.states, limitState{least: duration(i), untilFull: duration(i + 1), pause: duration(i + 2), generation: generation})
+	}
+	if err != nil {
+		return scriptResult{}, err
+	}
+	return r, nil
 }
 
 func formatMicros(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }

@@ -90,7 +90,13 @@ func TestDefaultTiers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, published := range chatdm.SlackTiers() {
-		tier := l.queue(key).tier
+		method, _, isConversation := strings.Cut(key, "/")
+		tier := l.newQueue(method).newLimit(published, "").tier
+		if isConversation {
+			key = method + "/D1"
+			_, c := l.acquire(key)
+			tier = c.limit.tier
+		}
 		local := chatdm.NewTierLimiter()
 		// The timeout is shorter than the interval of the fastest method.
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Millisecond)
@@ -120,7 +126,7 @@ func TestDefaultTiming(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := timing{
-			minute: time.Minute, window: window, grace: 250 * time.Millisecond,
+			minute: time.Minute, window: window, lateness: time.Second,
 			recovery: 5 * time.Minute, checkInterval: 5 * time.Second, retryInterval: 3 * time.Second,
 		}
 		if l.timing != want {
@@ -166,8 +172,8 @@ func TestPace(t *testing.T) {
 		l := newLimiter(t, client, fmt.Sprint(t.Name(), "-", try), minute)
 		at := passCalls(t, l, 3*calls+1)
 		checkTier(t, at, calls, minute)
-		if n := client.ZCard(t.Context(), l.queue(closeKey).redisKeys[1]).Val(); n > calls {
-			t.Errorf("slots in Redis: got %d, want at most %d", n, calls)
+		if n := client.ZCard(t.Context(), l.queue(closeKey).limit.redisKeys[1]).Val(); n > calls {
+			t.Errorf("calls in Redis: got %d, want at most %d", n, calls)
 		}
 		var problem string
 		// After the first burst, the pace is even. There is no burst in each minute.
@@ -200,43 +206,6 @@ func TestPaceOfOneCallPerMinute(t *testing.T) {
 	}
 }
 
-// reserveUnused makes l reserve a slot that no call uses.
-func reserveUnused(t *testing.T, l *Limiter) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	time.AfterFunc(50*time.Millisecond, cancel)
-	if err := l.Wait(ctx, closeKey); !errors.Is(err, context.Canceled) {
-		t.Fatalf("got %v, want context.Canceled", err)
-	}
-}
-
-func TestUnusedSlots(t *testing.T) {
-	t.Parallel()
-	s := sharedServer(t)
-	const calls, minute = 2, time.Second
-	tier := WithTier(closeKey, chatdm.Tier{PerMinute: calls, Burst: calls})
-	a, b := newLimiter(t, s.client(t), t.Name(), minute, tier), newLimiter(t, s.client(t), t.Name(), minute, tier)
-	at := passCalls(t, a, calls)
-	reserveUnused(t, a)
-	at = append(at, passCalls(t, b, 1)...)
-	time.Sleep(minute / 2) // the unused slot expires
-	at = append(at, passCalls(t, a, 1)...)
-	at = append(at, passCalls(t, b, calls)...)
-	checkTier(t, at, calls, minute)
-
-	// A pause takes precedence over an unused slot that has not expired.
-	passCalls(t, a, 1)
-	reserveUnused(t, a)
-	a.timing.grace = minute
-	time.Sleep(time.Until(a.queue(closeKey).slotAt) + minute/10)
-	start := time.Now()
-	b.Limited(t.Context(), closeKey, minute/2)
-	passCalls(t, a, 1)
-	if got, want := time.Since(start), minute/2; got < want {
-		t.Errorf("wait during a pause: got %v, want at least %v", got, want)
-	}
-}
-
 // enqueue starts n goroutines that call Wait one after the other, before the first
 // call passes. It returns a function that waits for them and returns the order in
 // which their calls passed.
@@ -255,7 +224,7 @@ func enqueue(t *testing.T, l *Limiter, n int) (order func() []int) {
 			defer mu.Unlock()
 			passed = append(passed, i)
 		})
-		await(t, q, func() bool { return q.waiting > i })
+		await(t, q, func() bool { return q.limit.waiting > i })
 	}
 	return func() []int {
 		wg.Wait()
@@ -384,7 +353,7 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 		})
 	}
 	q := l.queue(closeKey)
-	await(t, q, func() bool { return q.waiting == 10 && q.reserved })
+	await(t, q, func() bool { return q.limit.waiting == 10 && q.limit.placed })
 	if e := checkWaitExceedsDeadline(t, l, 20*time.Second); e.RetryAfter <= 30*time.Second || e.RetryAfter > 33*time.Second {
 		t.Errorf("RetryAfter behind 10 callers: got %v, want 30s to 33s", e.RetryAfter)
 	}
@@ -395,7 +364,7 @@ func TestWaitThatWouldExceedDeadlineFailsImmediately(t *testing.T) {
 		t.Errorf("time until all callers returned after the cancellation: got %v, want at most %v", got, want)
 	}
 
-	// The next caller gets the slot of a caller that gave up.
+	// The next caller gets the turn of a caller that gave up.
 	soon, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
 	defer cancel()
 	if err := l.Wait(soon, closeKey); err != nil {
@@ -432,8 +401,8 @@ func TestWaitThatWouldExceedDeadlineReservesNothing(t *testing.T) {
 	for range 10 {
 		checkWaitExceedsDeadline(t, full, 30*time.Second)
 	}
-	if got := scripts.n.Load(); got != 1 {
-		t.Errorf("scripts: got %d, want 1", got)
+	if got := scripts.n.Load(); got > 1 {
+		t.Errorf("scripts: got %d, want at most 1", got)
 	}
 }
 
@@ -493,8 +462,8 @@ func TestRedisKeys(t *testing.T) {
 	}
 	slices.Sort(keys)
 	want := []string{
-		"acme:{T1/A1:slack.conversations.close}:slots", "acme:{T1/A1:slack.conversations.close}:state",
-		"acme:{T1/A1:slack.im.open}:slots", "acme:{T1/A1:slack.im.open}:state",
+		"acme:{T1/A1:slack.conversations.close}:calls", "acme:{T1/A1:slack.conversations.close}:state",
+		"acme:{T1/A1:slack.im.open}:calls", "acme:{T1/A1:slack.im.open}:state",
 	}
 	if !slices.Equal(keys, want) {
 		t.Errorf("keys: got %q, want %q", keys, want)

@@ -210,7 +210,7 @@ func TestLostState(t *testing.T) {
 	const calls, minute = 20, 2 * time.Second
 	client := ownServer(t).client(t)
 	a, b := newLimiter(t, client, t.Name(), minute), newLimiter(t, client, t.Name(), minute)
-	keys := a.queue(closeKey).redisKeys
+	keys := a.queue(closeKey).limit.redisKeys
 	for _, loss := range []struct {
 		name string
 		lose func()

@@ -143,19 +143,30 @@ const (
 // Option configures a [Limiter].
 type Option func(*Limiter)
 
-// WithTier sets the tier of a limiter key, such as "slack.conversations.close". It
-// replaces the key's tier in [chatdm.SlackTiers], if there is one. The key must
-// start with "slack." or "rocketchat.".
+// WithTier sets the tier of a limiter key. It replaces the key's tier in
+// [chatdm.SlackTiers], if there is one. The key must start with "slack." or
+// "rocketchat.".
 //
-// PerMinute must be from 0 to 1,000,000. If it is 0, the limiter does not limit
-// the method and does not use Redis for it. Burst must not be negative. If it is
-// 0, the burst is a fifth of PerMinute, but at least 1. A Burst above PerMinute
-// counts as PerMinute. [NewLimiter] rejects other values.
+//   - "slack.conversations.close" sets the limit of the method.
+//   - "slack.chat.postMessage/*" sets the limit of each conversation, which applies in
+//     addition to the limit of the method.
+//   - "slack.chat.postMessage/D024BFF1M" sets the limit of one conversation instead.
+//
+// PerMinute must be from 0 to 1,000,000. If it is 0, there is no limit. The limiter does
+// not use Redis for a call that has no limit. Burst must not be negative. If it is 0, the
+// burst is a fifth of PerMinute, but at least 1. A Burst above PerMinute counts as
+// PerMinute. [NewLimiter] rejects other values.
 //
 // Use the same tiers in all processes, because each process applies its own tiers
 // to the calls of all processes.
 func WithTier(key string, tier chatdm.Tier) Option {
 	return func(l *Limiter) { l.tiers[key] = tier }
+}
+
+// WithTiers sets the tier of each key in the map, like [WithTier]. Use it with
+// [chatdm.NonMarketplaceTiers] or the Tiers of package rocketchat.
+func WithTiers(tiers map[string]chatdm.Tier) Option {
+	return func(l *Limiter) { maps.Copy(l.tiers, tiers) }
 }
 
 // WithTimeout sets the timeout of one operation on Redis, regardless of the

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -56,6 +57,14 @@ func TestNewLimiterValidatesArguments(t *testing.T) {
 	}
 	reject("rocketchat.im.close: Burst: got -1, want 0 or more", client, "T1",
 		WithTier("rocketchat.im.close", chatdm.Tier{PerMinute: 10, Burst: -1}))
+	for _, prefix := range []string{"{}", "{}:", "a{}b", "{}{chatdm}:"} {
+		reject("WithPrefix: got \""+prefix+"\", want no empty hash tag", client, "T1", WithPrefix(prefix))
+	}
+	for _, prefix := range []string{"", "{a}:", "{", "}", "}{", "a{b", "{a}{}"} {
+		if _, err := NewLimiter(client, "T1", WithPrefix(prefix)); err != nil {
+			t.Errorf("WithPrefix(%q): got %v, want nil", prefix, err)
+		}
+	}
 	for _, share := range []float64{0, -0.1, 1.1, math.NaN(), math.Inf(1)} {
 		reject("WithLocalFallback: share must be", client, "T1", WithLocalFallback(share))
 	}
@@ -481,18 +490,81 @@ func TestRedisKeys(t *testing.T) {
 	checkTTL(time.Hour, time.Hour+8*time.Minute)
 }
 
+// On a cluster of three nodes, each method has its keys on one node. If a node is killed,
+// the methods on the others continue.
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
-	s := ownServer(t, "--cluster-enabled", "yes")
-	node := s.client(t)
-	if err := node.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
-		t.Skip("cannot create a cluster: ", err)
+	var servers []*server
+	var nodes []*redis.Client
+	var addrs []string
+	for i := range 3 {
+		s := ownServer(t, "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
+		servers, nodes, addrs = append(servers, s), append(nodes, s.client(t)), append(addrs, s.addr)
+		first, last := i*5462, min(i*5462+5461, 16383)
+		if err := nodes[i].ClusterAddSlotsRange(t.Context(), first, last).Err(); err != nil {
+			t.Skip("cannot create a cluster: ", err)
+		}
+		if err := nodes[i].Do(t.Context(), "cluster", "set-config-epoch", i+1).Err(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{s.addr}})
+	for _, s := range servers[1:] {
+		host, port, _ := net.SplitHostPort(s.addr)
+		if err := nodes[0].ClusterMeet(t.Context(), host, port).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		ready := 0
+		for _, node := range nodes {
+			info := node.ClusterInfo(t.Context()).Val()
+			if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_assigned:16384") {
+				ready++
+			}
+		}
+		if ready == len(nodes) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the cluster is not ready after 20 seconds: ", nodes[0].ClusterInfo(t.Context()).Val())
+		}
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, MaxRedirects: -1, ReadTimeout: time.Second})
 	defer client.Close()
 	l := newLimiter(t, client, t.Name(), time.Second)
-	eventuallyPass(t, l) // CLUSTERDOWN at first
-	passCalls(t, l, 10)
+	tagged := newLimiter(t, client, t.Name(), time.Second, WithPrefix("{chatdm}:"))
+	unclosed := newLimiter(t, client, t.Name(), time.Second, WithPrefix("a{b:"))
+	passAll := func(l *Limiter) (failed int) {
+		for key := range chatdm.SlackTiers() {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			if err := l.Wait(ctx, strings.Replace(key, "*", "D1", 1)); err != nil {
+				if failed++; !errors.Is(err, ErrUnavailable) {
+					t.Errorf("%s: got %v, want ErrUnavailable or nil", key, err)
+				}
+			}
+			cancel()
+		}
+		return failed
+	}
+	for range 3 {
+		if failed := passAll(l) + passAll(tagged) + passAll(unclosed); failed > 0 {
+			t.Errorf("got %d failed calls, want 0", failed)
+		}
+	}
+	for _, node := range nodes {
+		if n := node.DBSize(t.Context()).Val(); n == 0 {
+			t.Error("got a node without keys, want keys on each of three nodes")
+		}
+	}
+	start := time.Now()
+	passCalls(t, l, 30) // 20 calls per second
+	if got := time.Since(start); got < 400*time.Millisecond {
+		t.Errorf("time of 30 calls: got %v, want at least 400ms", got)
+	}
+	servers[0].kill()
+	if failed, all := passAll(l), len(chatdm.SlackTiers()); failed == 0 || failed >= all {
+		t.Errorf("without one of three nodes: got %d of %d failed calls, want some", failed, all)
+	}
 }
 
 // eventuallyPass calls Wait until it succeeds, for at most five seconds.

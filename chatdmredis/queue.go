@@ -509,7 +509,7 @@ func (q *queue) waitLocally(ctx context.Context, c *conversation, d time.Duratio
 		}
 		if c != nil {
 			// There is no burst.
-			c.readyAt = now.Add(q.limiter.timing.minute / time.Duration(q.limiter.localTier(c.limit.tier).PerMinute))
+			c.readyAt = now.Add(time.Minute / time.Duration(q.limiter.localTier(c.limit.tier).PerMinute))
 		}
 		return true, nil
 	}

@@ -602,7 +602,10 @@ func ExampleWithLimiter() {
 
 func ExampleNewTierLimiter() {
 	// All clients of an app in a workspace share one limiter.
-	limiter := chatdm.NewTierLimiter(chatdm.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))
+	limiter := chatdm.NewTierLimiter(
+		chatdm.WithTiers(chatdm.NonMarketplaceTiers()),
+		chatdm.WithTier("slack.chat.postMessage/*", chatdm.Tier{PerMinute: 30, Burst: 1}), // in each conversation
+	)
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
 	for _, token := range []string{chatdmtest.BotToken, chatdmtest.UserToken} {

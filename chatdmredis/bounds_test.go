@@ -153,11 +153,11 @@ func TestScriptRejectsImpossibleArguments(t *testing.T) {
 
 func TestParseResultRejectsImpossibleValues(t *testing.T) {
 	const year = int64(365 * 24 * time.Hour / time.Microsecond)
-	valid := []any{int64(2), int64(0), int64(1), int64(0), int64(0), int64(0), year, "x", int64(0), int64(0), int64(0), "y"}
+	valid := []any{int64(2), int64(0), int64(1), int64(0), int64(0), int64(0), int64(0), year, "x", int64(0), int64(0), int64(0), "y"}
 	if r, err := parseResult(valid, 2); err != nil || r.status != statusWait || r.states[0].pause != 365*24*time.Hour || r.states[1].generation != "y" {
 		t.Fatalf("got %+v, %v, want a wait and a pause of a year", r, err)
 	}
-	bad := [][]any{nil, {}, valid[:11], valid[:8], append(valid[:12:12], int64(0))}
+	bad := [][]any{nil, {}, valid[:12], valid[:9], append(valid[:13:13], int64(0))}
 	for i := range valid {
 		for _, value := range []any{
 			nil, int64(-1), int64(math.MinInt64), int64(math.MaxInt64),

@@ -7,35 +7,58 @@
 //	…
 //	client, err := chatdm.NewClient(token, chatdm.WithLimiter(limiter))
 //
-// Limiters with the same name on the same Redis share one rate limit per method.
-// If one of them gets a 429 for a method, they all pause that method. Adding
-// processes does not raise the limit, because Slack counts the calls of all
+// Limiters with the same name on the same Redis share one rate limit per method, and one
+// per conversation for calls of chat.postMessage. If one of them gets a 429, they all
+// pause. Adding processes does not raise the limit, because Slack counts the calls of all
 // processes of an app together.
 //
 // A Limiter paces calls like a [chatdm.TierLimiter]. It combines a token bucket,
 // which sets the rate and the burst, with a sliding window of one minute, which
 // never holds more calls than the tier allows. After a 429, the limit of the window
-// drops by a fifth, and recovers over the next five minutes.
+// drops by a fifth, and recovers over the next five minutes. A 429 for a conversation
+// pauses only that conversation, unless another conversation is paused because of a 429,
+// too.
+//
+// # Waiting
+//
+// A process that has to wait takes a place in a queue in Redis. Its callers queue up for
+// that place, so processes take turns. A caller that waits for its conversation has no
+// place in the queue of the method, so it delays nobody else.
+//
+//   - If a caller gives up, the next caller of its process gets the place. If there is none,
+//     the Limiter gives up the place at once, in the background.
+//   - A process that waits asks Redis again at least every five seconds. A process that was
+//     killed loses its place at most one second after it should have asked. The
+//     calls that this delays catch up, as far as the burst allows.
 //
 // # Cost
 //
-// Each operation on Redis runs one script in one round trip:
+// Each operation on Redis runs one script in one round trip, which checks both limits of a
+// call:
 //
 //   - A call that does not have to wait needs one operation.
-//   - A call that has to wait needs two: one reserves a slot, and one uses it.
+//   - A call that has to wait needs two: one takes a place, and one passes.
 //   - A long wait needs one more operation every five seconds.
 //
-// The callers in one process queue up, and only the first one talks to Redis. Ten
+// Only the first of the callers that wait for a method talks to Redis. Ten
 // thousand waiting goroutines therefore cost no more than one. For example, three
 // busy processes that share 20 calls per minute run about 60 scripts per minute.
 //
-// A slot is a point in time on the clock of the Redis server. Other clocks do not
-// matter. If a caller gives up, its slot goes to the next caller in the same
-// process. If no caller uses the slot in time, it is lost. A Limiter reserves at
-// most one slot per method at a time.
+// Each limit uses four keys: a hash, a sorted set with one entry for each call of the
+// last minute, and two sorted sets with one entry for each waiting process. All keys
+// expire: those of an idle conversation after a minute. The Limiter forgets an idle
+// conversation after a minute, too.
 //
-// Each method uses two keys: a hash, and a sorted set with one entry for each
-// call of the last minute. Both keys expire.
+// # Clocks
+//
+// All times are on the clock of the Redis server, so the clocks of the processes do not
+// matter. If the clock of Redis jumps forward, for example after a failover to a
+// machine whose clock is ahead, the limiters compare it with their own elapsed time. Each
+// limiter that used Redis before the jump notices it, lets no call pass because of it, and
+// starts over as if Redis had lost its data. Only a process without such an
+// operation, which has just started, can let calls pass that exceed the tier: up to one
+// burst, until another process reports the jump. If the clock is set back by less than a
+// minute, calls wait for that long. If it is set back further, the limiters start over.
 //
 // # Redis failures
 //
@@ -43,7 +66,7 @@
 // time, or returns an error, the waiting calls fail with an error that matches
 // [ErrUnavailable]. The client returns it as [chatdm.KindUnavailable]. A call that
 // needs Redis at that moment fails within the timeout (see [WithTimeout]). A call
-// that is already waiting for a slot fails when it next needs Redis, up to five
+// that is already waiting for its turn fails when its process next needs Redis, up to five
 // seconds later. With [WithLocalFallback], the calls continue at a fraction
 // of the tier instead.
 //
@@ -58,12 +81,17 @@
 // which is about 12 seconds by default. Together, the calls before and after
 // the loss therefore stay within the tier.
 //
+// If Redis has no memory left, the limiter continues to work. Do not let Redis evict keys:
+// if it evicts the calls of the last minute, up to one burst more can pass. The same is
+// true for calls that a replica had not received before a failover.
+//
 // # Redis Cluster
 //
 // The limiter requires Redis 5 or later, or a server that supports the same
-// protocol and scripts. It works with Redis Cluster: the two keys of a method share
-// a hash tag, so they are in the same hash slot. Different methods have different
-// hash tags. To use one hash tag for all keys, see [WithPrefix].
+// protocol and scripts, such as Valkey. It works with Redis Cluster: all keys of a method,
+// including those of its conversations, share a hash tag, so they are in the same hash
+// slot. Different methods have different hash tags. To use one hash tag for all keys, see
+// [WithPrefix].
 package chatdmredis
 
 import (
@@ -182,7 +210,8 @@ func WithTimeout(d time.Duration) Option {
 
 // WithPrefix sets the prefix of all Redis keys. The default is "chatdm:". If the
 // prefix contains a Redis Cluster hash tag, such as "{chatdm}:", all keys are in
-// the same hash slot.
+// the same hash slot. [NewLimiter] rejects a prefix whose first hash tag is empty ("{}"),
+// because the keys of a method would be in different hash slots.
 func WithPrefix(prefix string) Option {
 	return func(l *Limiter) { l.prefix = prefix }
 }
@@ -192,7 +221,8 @@ func WithPrefix(prefix string) Option {
 // result is rounded down to whole calls per minute, but is at least one. With four
 // processes, for example, use a share of at most 0.25. The share must be greater
 // than 0 and at most 1, or [NewLimiter] returns an error. Without this option, calls
-// fail while Redis is unavailable.
+// fail while Redis is unavailable. The share also applies to the limit of each
+// conversation.
 //
 // The limiter tries Redis again every three seconds. In the minute after a switch
 // to or from the fallback, the processes together may make up to a fifth more calls
@@ -206,8 +236,9 @@ func WithLocalFallback(share float64) Option {
 	}
 }
 
-// WithOnFallback sets a function that the limiter calls when a limiter key switches
-// to the local fallback or back to Redis. The argument err is the reason for the
+// WithOnFallback sets a function that the limiter calls when a method switches
+// to the local fallback or back to Redis. The argument key is the method's limiter key,
+// which names no conversation. The argument err is the reason for the
 // fallback, or nil for the switch back. The function must not block, and must be
 // safe for concurrent use. A nil fn has no effect. Without [WithLocalFallback], this
 // option has no effect.
@@ -222,7 +253,8 @@ func WithOnFallback(fn func(key string, err error)) Option {
 // without white space, control characters, or braces.
 //
 // The limiter starts with the tiers of [chatdm.SlackTiers]. It does not limit
-// methods that have no tier. A nil option is ignored.
+// methods that have no tier. A nil option is ignored. If several options set the tier of a
+// key, the last one applies.
 //
 // NewLimiter does not connect to Redis. If an argument is invalid, it returns a
 // *[chatdm.Error] of [chatdm.KindInvalidRequest].
@@ -312,13 +344,15 @@ func (l *Limiter) localTier(tier chatdm.Tier) chatdm.Tier {
 	return chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}
 }
 
-// Wait implements [chatdm.Limiter]. It blocks until the limit of key allows a call.
+// Wait implements [chatdm.Limiter]. It blocks until the limits of key allow a call.
 // If key has no tier, it returns nil immediately. A Limiter serves callers with the
-// same key in the order in which they call Wait. Wait returns one of these errors:
+// same key in the order in which they call Wait, and processes that share a limit take
+// turns. Wait returns one of these errors:
 //
 //   - the error of ctx, if ctx is done
 //   - a *[chatdm.Error] of [chatdm.KindRateLimited], as soon as Wait detects that the
-//     wait would exceed the deadline of ctx; its RetryAfter is the length of the wait
+//     wait would exceed the deadline of ctx; its RetryAfter is the length of the wait if
+//     no caller ahead gives up
 //   - an error that matches [ErrUnavailable], if Redis is unavailable and there is
 //     no local fallback
 func (l *Limiter) Wait(ctx context.Context, key string) error {
@@ -434,8 +468,9 @@ func (l *Limiter) sweep() {
 type scriptResult struct {
 	status     int64
 	wait       time.Duration
-	waitingFor int       // number of the limit that the call waits for, or 0
-	now        time.Time // on the clock of Redis
+	waitingFor int           // number of the limit that the call waits for, or 0
+	now        time.Time     // on the clock of Redis
+	again      time.Duration // when this process must ask again to keep its place
 	states     []limitState
 	jumped     bool // the clock of Redis has jumped forward since the previous operation; not from the script
 }
@@ -523,7 +558,7 @@ func (l *Limiter) timeoutError(ctx context.Context) error {
 // parseResult converts the result of pass.lua for a number of limits. It rejects values
 // that the script cannot return, because a wrong value could let too many calls pass.
 func parseResult(values []any, limits int) (scriptResult, error) {
-	if want := 4 + 4*limits; len(values) != want {
+	if want := 5 + 4*limits; len(values) != want {
 		return scriptResult{}, fmt.Errorf("%w: script result: got %d values, want %d", ErrUnavailable, len(values), want)
 	}
 	var err error
@@ -539,11 +574,12 @@ func parseResult(values []any, limits int) (scriptResult, error) {
 	}
 	r := scriptResult{
 		status: integer(0, statusWait), wait: duration(1), waitingFor: int(integer(2, int64(limits))), now: time.UnixMicro(integer(3, 1<<53)),
+		again: duration(4),
 	}
 	if r.status == statusWait && r.waitingFor == 0 && err == nil {
 		err = fmt.Errorf("%w: script result: value 3: got 0, want the number of a limit", ErrUnavailable)
 	}
-	for i := 4; i < len(values); i += 4 {
+	for i := 5; i < len(values); i += 4 {
 		generation, ok := values[i+3].(string)
 		if (!ok || generation == "") && err == nil {
 			err = fmt.Errorf("%w: script result: value %d: got %v, want a non-empty string", ErrUnavailable, i+4, values[i+3])

@@ -26,11 +26,12 @@
 --   2  the wait
 --   3  the number of the limit that the call waits for
 --   4  the time
+--   5  when the process must ask again to keep its place
 --   and for each limit:
---   5  the time until a call may pass if no process is ahead of it
---   6  the time until the token bucket is full
---   7  the time until the pause ends
---   8  the generation
+--   6  the time until a call may pass if no process is ahead of it
+--   7  the time until the token bucket is full
+--   8  the time until the pause ends
+--   9  the generation
 -- The durations in it are from 0 to max_wait.
 
 local max_pause, max_wait = 3600 * 1000000, 365 * 86400 * 1000000
@@ -203,7 +204,7 @@ local function plan(l)
 	l.slot = math.max(own, resume(l.ahead))
 end
 
-local status, wait, waiting_for = 0, 0, 0
+local status, wait, waiting_for, again = 0, 0, 0, 0
 local last = limits[#limits]
 if call_id ~= '' then
 	-- If the caller did not get the last result, it asks again for the same call.
@@ -249,7 +250,11 @@ if call_id ~= '' then
 			if not redis.call('ZSCORE', l.queue, process_id) then
 				redis.call('ZADD', l.queue, integer(math.max(now, (newest(l.queue) or 0) + 1)), process_id)
 			end
-			redis.call('ZADD', l.due, integer(now + math.min(wait, check_interval) + lateness), process_id)
+			-- If a process is late, ask again when it loses its place.
+			redis.call('ZREM', l.due, process_id)
+			local late = redis.call('ZREVRANGEBYSCORE', l.due, integer(now + lateness), '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+			again = math.min(wait, late and late - now + 1000 or check_interval)
+			redis.call('ZADD', l.due, integer(now + again + lateness), process_id)
 			local ttl = integer((check_interval + 2 * lateness) / 1000 + 1000)
 			redis.call('PEXPIRE', l.queue, ttl)
 			redis.call('PEXPIRE', l.due, ttl)
@@ -258,7 +263,7 @@ if call_id ~= '' then
 end
 
 local function remaining(t) return math.max(0, math.min(math.ceil((t or now) - now), max_wait)) end
-local result = { status, math.ceil(wait), waiting_for, now }
+local result = { status, math.ceil(wait), waiting_for, now, math.ceil(again) }
 for _, l in ipairs(limits) do
 	redis.call('HSET', l.state, 'tat', integer(l.tat), 'pause', integer(l.pause), 'limited_at', integer(l.limited_at),
 		'generation', l.generation, 'since', integer(l.since), 'seen', integer(now), 'blocked', integer(l.blocked))

@@ -309,14 +309,13 @@ func (q *queue) pass(ctx context.Context, c *conversation, outage *outage) (pass
 		if err := q.checkDeadline(ctx, r.wait); err != nil {
 			return false, err // the next caller gets the place
 		}
-		d := min(r.wait, q.limiter.timing.checkInterval)
 		if c != nil && r.waitingFor == 1 {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			c.readyAt = start.Add(d)
+			c.readyAt = start.Add(r.again)
 			return false, nil
 		}
-		if err := sleep(ctx, d, outage); err != nil {
+		if err := sleep(ctx, r.again, outage); err != nil {
 			return false, err
 		}
 	}

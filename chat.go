@@ -43,15 +43,15 @@ type ChatPostMessageParams struct {
 	// did not: it misses a message that was deleted, that appears after the settle time
 	// (see [WithSettleTime]), or whose metadata Slack dropped ([WarningKeyNotStored]).
 	// Only one goroutine or process may use a key at a time. If another process used it,
-	// wait for the settle time after the end of that process. After a success, a call with
+	// wait for the settle time after that process has ended. After a success, a call with
 	// the same Key but without Since posts again.
 	Key string
-	// Since is when the first run began that may have posted this message. It makes
+	// Since is the start of the first run that may have posted this message. It makes
 	// PostMessage search for the message first, from one minute before Since. If the
 	// message is missing, PostMessage posts it, but waits first until the settle time has
 	// passed since the client was created, so create the client after the earlier run has
-	// ended. The zero Time means that there was no earlier run. Since needs Key. For a
-	// message whose outcome is unknown, the same Client needs no Since: for a day, it
+	// ended. The zero Time means that there was no earlier run. Since needs Key. If the
+	// outcome of a message is unknown, the same Client does not need Since: for a day, it
 	// searches for the message before it posts it again.
 	Since time.Time
 }
@@ -68,8 +68,8 @@ type ChatPostMessageResult struct {
 	Channel string    // ID of the conversation
 	TS      Timestamp // identifies the message in the conversation
 	Message Message   // as Slack stored it
-	// NoOp and AlreadyPosted report whether an earlier run had already posted the
-	// message, so that this call posted nothing.
+	// NoOp and AlreadyPosted report whether an earlier call had already posted the
+	// message, so this one posted nothing.
 	NoOp, AlreadyPosted bool
 	// Meta is that of the last search if a search found the message. LostAnswers is
 	// then at least 1 if this call posted the message.
@@ -83,13 +83,12 @@ type ChatPostMessageResult struct {
 // conversations.history, or in conversations.replies if ThreadTS is set, at increasing
 // intervals until the settle time has passed. If the search finds the message,
 // PostMessage returns it. If not, or if the context ends first, the error matches
-// ErrEffectUnknown and says what was searched. To find out later, repeat the call with
-// the same Key and, after a restart, with Since. PostMessage itself never posts a message
-// twice.
+// ErrEffectUnknown. To find out later, repeat the call with the same Key and, after a
+// restart, with Since. PostMessage itself never posts a message twice.
 //
 // A search needs the scope im:history (for other conversations: mpim:history,
 // channels:history, or groups:history). It matches the key and the caller, but never the
-// text, which Slack rewrites.
+// text, which Slack rewrites. The first search of a Client also calls auth.test.
 //
 // Typical errors are [ErrChannelNotFound], [ErrIsArchived], [ErrNotInChannel],
 // [ErrMessagesTabDisabled], [ErrRateLimited], and [ErrMissingScope].
@@ -234,8 +233,8 @@ func (c *Client) postOnce(ctx context.Context, p *ChatPostMessageParams, r reque
 	return result, nil
 }
 
-// findEarlier searches for the message of an earlier run. If the message is missing, it
-// waits until no attempt of such a run can still be in flight, and searches again.
+// findEarlier searches for the message of an earlier call. If the message is missing, it
+// waits until no attempt of that call can still be in flight, and searches again.
 func (c *Client) findEarlier(ctx context.Context, p *ChatPostMessageParams, since time.Time, result *ChatPostMessageResult) (found bool, err error) {
 	since = earliest(since, time.Now())
 	for {
@@ -250,12 +249,12 @@ func (c *Client) findEarlier(ctx context.Context, p *ChatPostMessageParams, sinc
 		if found || err != nil || wait <= 0 {
 			return found, err
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := c.engine.Sleep(ctx, "chat.postMessage", engine.WaitSettle, wait); err != nil {
 			kind := engine.Unavailable
 			if ctx.Err() != nil {
 				kind = engine.Canceled
 			}
-			return false, c.newError(engine.Outcome{Method: "chat.postMessage", Failure: engine.Failure{
+			return false, c.engine.NewError(engine.Outcome{Method: "chat.postMessage", Failure: engine.Failure{
 				Kind: kind, RetryAfter: wait, Err: fmt.Errorf("posted nothing, because an earlier attempt may still take effect: %w", err),
 			}})
 		}
@@ -269,7 +268,7 @@ func (c *Client) findLost(ctx context.Context, p *ChatPostMessageParams, start, 
 	var searches int
 	var last error
 	for wait := firstSearch; ; wait *= 2 {
-		if err := sleep(ctx, min(wait, time.Until(end))); err != nil {
+		if err := c.engine.Sleep(ctx, "chat.postMessage", engine.WaitSettle, min(wait, time.Until(end))); err != nil {
 			last = err
 			break
 		}
@@ -279,7 +278,7 @@ func (c *Client) findLost(ctx context.Context, p *ChatPostMessageParams, start, 
 		}
 		searches++
 		last = err
-		if err != nil && !mayPass(err) || !time.Now().Before(end) {
+		if err != nil && !isTemporary(err) || !time.Now().Before(end) {
 			break
 		}
 	}
@@ -301,8 +300,8 @@ func (c *Client) findLost(ctx context.Context, p *ChatPostMessageParams, start, 
 	return fmt.Errorf("%s; stopped: %w", text, last)
 }
 
-// mayPass reports whether the next search may succeed after this error.
-func mayPass(err error) bool {
+// isTemporary reports whether the next attempt may succeed after this error.
+func isTemporary(err error) bool {
 	return errors.Is(err, KindUnavailable) || errors.Is(err, KindRateLimited) || errors.Is(err, KindUnexpectedResponse)
 }
 
@@ -324,7 +323,7 @@ func (c *Client) find(ctx context.Context, p *ChatPostMessageParams, start time.
 	search := historyRequest{ConversationsHistoryParams: ConversationsHistoryParams{
 		Channel: p.Channel, Inclusive: true, Limit: 200, IncludeMetadata: true,
 		Oldest: NewTimestamp(start.Add(self.clockOffset - margin)), Latest: NewTimestamp(time.Now().Add(self.clockOffset + margin)),
-	}, thread: p.ThreadTS}
+	}, replies: p.ThreadTS != "", thread: p.ThreadTS}
 	meta := new(Meta)
 	for m, err := range c.history(ctx, search, meta) {
 		if err != nil {
@@ -358,7 +357,7 @@ func (c *Client) identify(ctx context.Context) (*identity, error) {
 	return self, err
 }
 
-// lostMessage is a message with a key whose response was lost.
+// lostMessage is a message with a key whose outcome is unknown.
 type lostMessage struct {
 	start time.Time // of the first attempt
 	until time.Time // when the last attempt can no longer take effect
@@ -409,20 +408,4 @@ func earliest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// sleep waits for d. It returns an error if ctx is done first, or immediately if the wait
-// would exceed the deadline of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
-		return fmt.Errorf("wait of %v would exceed the context deadline: %w", d.Round(time.Millisecond), context.DeadlineExceeded)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

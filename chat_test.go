@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -306,7 +307,8 @@ func TestKeySince(t *testing.T) {
 func TestKeySinceErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorkspace(t, map[string][]wiretest.Responder{"conversations.history": {none}})
-		client := newClient(t, w)
+		var log strings.Builder
+		client := newClient(t, w, chatdm.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		future := message
 		future.Since = startTime.Add(time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -327,6 +329,9 @@ func TestKeySinceErrors(t *testing.T) {
 		wantError(t, err, chatdm.KindCanceled, context.Canceled)
 		if errors.Is(err, chatdm.ErrEffectUnknown) {
 			t.Errorf("got %v, want an error that does not match ErrEffectUnknown", err)
+		}
+		if want := `msg="chatdm: waiting" service=slack method=chat.postMessage reason=settle wait=1m30s`; !strings.Contains(log.String(), want) {
+			t.Errorf("got log\n%swant %s", log.String(), want)
 		}
 	})
 }

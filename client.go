@@ -55,7 +55,7 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 	cfg := engine.NewConfig("https://slack.com/api", opts)
 	c := &Client{strictIM: cfg.StrictIM, settleTime: cfg.SettleTime}
 	var err error
-	c.engine, err = c.newEngine(token, cfg)
+	c.engine, err = newEngine(token, cfg)
 	if err != nil {
 		return nil, &Error{Service: service, Method: "NewClient", Kind: KindInvalidRequest, Err: err}
 	}
@@ -63,12 +63,13 @@ func NewClient(token string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-func (c *Client) newEngine(token string, cfg engine.Config) (*engine.Engine, error) {
-	platform := engine.Platform{
-		Service: service, URLName: "WithBaseURL", RequestIDHeader: "X-Slack-Req-Id", NewError: c.newError,
-		// There is no charset, because Slack would warn with superfluous_charset.
-		Header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
-	}
+var platform = engine.Platform{
+	Service: service, URLName: "WithBaseURL", RequestIDHeader: "X-Slack-Req-Id", NewError: newError,
+	ContentType: "application/x-www-form-urlencoded", // without a charset, because Slack would warn with superfluous_charset
+}
+
+func newEngine(token string, cfg engine.Config) (*engine.Engine, error) {
+	var credential *engine.Credential
 	switch _, ours := cfg.Source.(interface{ forSlack() }); {
 	case cfg.TOTP != "":
 		return nil, errors.New("WithTOTP: only rocketchat.Login accepts it")
@@ -82,12 +83,12 @@ func (c *Client) newEngine(token string, cfg engine.Config) (*engine.Engine, err
 		if err := input.CheckCredential("token", token); err != nil {
 			return nil, err
 		}
-		platform.Credential = bearer(token)
+		credential = bearer(token)
 	}
-	return engine.New(cfg, platform)
+	return engine.New(cfg, &platform, credential)
 }
 
-// init sets what each client has of its own.
+// init sets the fields that clients do not share.
 func (c *Client) init() {
 	c.created = time.Now()
 	c.services.im.client, c.services.conversations.client, c.services.chat.client = c, c, c
@@ -96,24 +97,31 @@ func (c *Client) init() {
 	c.Users, c.Auth = &c.services.users, &c.services.auth
 }
 
-// WithToken returns a client that uses another token, such as that of another workspace.
+// WithToken returns a client that uses another token, for example that of another workspace.
 // It shares the transport, the options, and the limiter with c, but not the pauses after
-// a 429. It costs much less than a new client. If the token is invalid, the error is that
-// of [NewClient]. The new client has no [TokenSource], even if c has one.
-func (c *Client) WithToken(token string) (*Client, error) {
+// a 429. It costs much less than a new client. If the token is invalid, WithToken returns an
+// *[Error] of [KindInvalidRequest]. The new client has no [TokenSource], even if c has one.
+//
+// Slack limits each workspace separately, so pass another limiter for another workspace.
+// [WithLimiter] is the only option that has an effect.
+func (c *Client) WithToken(token string, opts ...Option) (*Client, error) {
 	if err := input.CheckCredential("token", token); err != nil {
 		return nil, &Error{Service: service, Method: "WithToken", Kind: KindInvalidRequest, Err: err}
 	}
+	var limiter engine.Limiter
+	if opts != nil {
+		limiter = engine.NewConfig("", opts).Limiter
+	}
 	other := &Client{strictIM: c.strictIM, settleTime: c.settleTime}
 	other.imRetired.Store(c.imRetired.Load())
-	other.engine = c.engine.WithCredential(bearer(token), other.newError)
+	other.engine = c.engine.WithCredential(bearer(token), limiter)
 	other.init()
 	return other, nil
 }
 
 // bearer returns a credential whose header authenticates with a token.
 func bearer(token string) *engine.Credential {
-	return &engine.Credential{Secret: token, Header: http.Header{"Authorization": {"Bearer " + token}}}
+	return engine.NewCredential("", token, "Authorization", "Bearer "+token)
 }
 
 // String returns the client's type and base URL, but no secret.
@@ -142,7 +150,8 @@ func (c *Client) GoString() string { return c.String() }
 // matches [ErrEffectUnknown], because the call has taken effect.
 //
 // The call is not idempotent. The client retries it only if it never reached the
-// server or was rejected because of a rate limit.
+// server, or was rejected because of a rate limit or a token that a [TokenRefresher]
+// replaces.
 func (c *Client) Call(ctx context.Context, method string, params, result any) (*Meta, error) {
 	meta := new(Meta)
 	body, err := input.Params(params).Encode()
@@ -275,7 +284,7 @@ func (c *Client) classify(r *request, raw *engine.Response) *engine.Failure {
 		Scopes: c.engine.List(raw.Header.Get("X-Oauth-Scopes")), AcceptedScopes: c.engine.List(raw.Header.Get("X-Accepted-Oauth-Scopes")),
 		Attempts: int(r.EarlierAttempts) + raw.Attempts, LostAnswers: raw.LostAnswers,
 	}
-	r.meta.Warnings, r.meta.Messages = c.warningsAndMessages(resp)
+	r.meta.Warnings, r.meta.Messages = warningsAndMessages(c.engine, resp)
 	// According to its documentation, conversations.open can also send the flags as warnings.
 	warns := func(flag string) bool {
 		return slices.Contains(r.meta.Warnings, Warning(flag)) || resp.Metadata != nil && slices.Contains(resp.Metadata.Warnings, flag)
@@ -313,11 +322,11 @@ func (c *Client) unexpected(raw *engine.Response, resp *response, problem, quote
 }
 
 // warningsAndMessages returns the distinct warnings and the messages of a response.
-func (c *Client) warningsAndMessages(resp *response) (warnings []Warning, messages []string) {
-	texts := c.engine.List(resp.Warning)
+func warningsAndMessages(from *engine.Engine, resp *response) (warnings []Warning, messages []string) {
+	texts := from.List(resp.Warning)
 	if resp.Metadata != nil {
-		texts = append(texts, c.engine.Lines(resp.Metadata.Warnings)...)
-		messages = c.engine.Lines(resp.Metadata.Messages)
+		texts = append(texts, from.Lines(resp.Metadata.Warnings)...)
+		messages = from.Lines(resp.Metadata.Messages)
 	}
 	for _, text := range texts {
 		if w := Warning(text); len(warnings) < maxWarnings && !slices.Contains(warnings, w) {
@@ -331,14 +340,14 @@ func (c *Client) warningsAndMessages(resp *response) (warnings []Warning, messag
 const maxWarnings = 20
 
 // newError builds the error of a failed call.
-func (c *Client) newError(o engine.Outcome) error {
+func newError(from *engine.Engine, o engine.Outcome) error {
 	e := &Error{
 		Service: service, Method: o.Method, Code: Code(o.Code), Kind: Kind(o.Kind),
 		StatusCode: o.Status, RequestID: o.RequestID, RetryAfter: o.RetryAfter, Attempts: o.Attempts, Err: o.Err,
 	}
 	if resp, ok := o.Details.(*response); ok {
-		e.Needed, e.Provided = c.engine.List(resp.Needed), c.engine.List(resp.Provided)
-		e.Warnings, e.Messages = c.warningsAndMessages(resp)
+		e.Needed, e.Provided = from.List(resp.Needed), from.List(resp.Provided)
+		e.Warnings, e.Messages = warningsAndMessages(from, resp)
 		e.Message = engine.Shorten(strings.Join(e.Messages, "; "), engine.MaxText)
 	}
 	return e

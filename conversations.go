@@ -181,7 +181,8 @@ type ConversationsHistoryParams struct {
 }
 
 // History returns an iterator over the messages of a conversation, newest first. It does
-// not return replies in threads, except those that were also sent to the conversation. It
+// not return replies in threads, except those that were also sent to the conversation; see
+// [ConversationsService.Replies]. It
 // requests each page when the loop gets to it. If a call fails or ctx is done, the
 // iterator yields the error once, with a zero Message, and stops. Each range loop starts
 // over at params.Cursor. The call is idempotent. It needs im:history, mpim:history,
@@ -200,15 +201,49 @@ func (s *ConversationsService) History(ctx context.Context, params Conversations
 	return s.client.history(ctx, historyRequest{ConversationsHistoryParams: params}, nil)
 }
 
+// ConversationsRepliesParams holds the arguments of [ConversationsService.Replies].
+type ConversationsRepliesParams struct {
+	Channel string    // ID of the conversation
+	TS      Timestamp // the first message of the thread
+	// Oldest and Latest limit the time of the replies. Empty means no limit. The limits
+	// themselves are excluded unless Inclusive is set.
+	Oldest, Latest  Timestamp
+	Inclusive       bool
+	IncludeMetadata bool   // request the payload of each message's Metadata, not only its type
+	Limit           int    // messages per page, at most 999; 0 means Slack's default, 1,000
+	Cursor          string // where to start; empty means the first page
+}
+
+// Replies returns an iterator over the messages of a thread: first the message that started
+// it, and then the replies, oldest first. In all other respects, it is like
+// [ConversationsService.History]. The call is idempotent. It needs im:history,
+// mpim:history, channels:history, or groups:history, depending on the conversation.
+//
+// Typical errors are [ErrThreadNotFound], [ErrChannelNotFound], [ErrInvalidCursor], and
+// [ErrMissingScope].
+//
+// Documented at https://docs.slack.dev/reference/methods/conversations.replies.
+func (s *ConversationsService) Replies(ctx context.Context, params ConversationsRepliesParams) iter.Seq2[Message, error] {
+	return s.client.history(ctx, historyRequest{ConversationsHistoryParams: ConversationsHistoryParams{
+		Channel: params.Channel, Oldest: params.Oldest, Latest: params.Latest, Inclusive: params.Inclusive,
+		IncludeMetadata: params.IncludeMetadata, Limit: params.Limit, Cursor: params.Cursor,
+	}, replies: true, thread: params.TS}, nil)
+}
+
 // historyRequest holds the arguments of conversations.history or, for a thread, of
 // conversations.replies, which lists the oldest reply first.
 type historyRequest struct {
 	ConversationsHistoryParams
-	thread Timestamp
+	replies bool
+	thread  Timestamp
 }
 
 func (r historyRequest) encode(cursor string) input.Form {
-	return input.Form{}.AddID("channel", r.Channel).AddText("cursor", cursor).AddTrue("include_all_metadata", r.IncludeMetadata).AddTrue("inclusive", r.Inclusive).
+	form := input.Form{}
+	if r.replies && r.thread.Time().IsZero() {
+		form = form.Fail(fmt.Errorf("ts: got %.100q, want the timestamp of a message", r.thread))
+	}
+	return form.AddID("channel", r.Channel).AddText("cursor", cursor).AddTrue("include_all_metadata", r.IncludeMetadata).AddTrue("inclusive", r.Inclusive).
 		Fail(checkTimestamp("latest", r.Latest)).AddText("latest", string(r.Latest)).
 		Fail(checkLimit(r.Limit)).AddInt("limit", r.Limit).
 		Fail(checkTimestamp("oldest", r.Oldest)).AddText("oldest", string(r.Oldest)).
@@ -219,7 +254,7 @@ func (r historyRequest) encode(cursor string) input.Form {
 // of the last page.
 func (c *Client) history(ctx context.Context, r historyRequest, meta *Meta) iter.Seq2[Message, error] {
 	method := "conversations.history"
-	if r.thread != "" {
+	if r.replies {
 		method = "conversations.replies"
 	}
 	return pages(ctx, c, method, r.Cursor, meta, r.encode, func(raw *engine.Response) (response, []Message, error) {
@@ -331,7 +366,7 @@ type Message struct {
 	BotID    string           `json:"bot_id,omitempty"`    // set if a bot is the author
 	Text     string           `json:"text,omitempty"`      // as Slack stored it, for example with links in <…>
 	TS       Timestamp        `json:"ts,omitempty"`        // identifies the message in its conversation
-	ThreadTS Timestamp        `json:"thread_ts,omitempty"` // the first message of the thread; empty if there is no thread
+	ThreadTS Timestamp        `json:"thread_ts,omitempty"` // the first message of the thread, see Replies; empty if there is no thread
 	Metadata *MessageMetadata `json:"metadata,omitempty"`  // nil if there is none
 	Blocks   json.RawMessage  `json:"blocks,omitempty"`    // a JSON array; nil if there are none
 	Edited   *MessageEdit     `json:"edited,omitempty"`    // nil if the message was never edited

@@ -12,8 +12,8 @@
 //	res, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{
 //		Channel: dm.Channel.ID, Text: "The build is done.", Key: "build-1284"})
 //
-// A message with a Key is posted at most once, even if a response is lost or the program
-// restarts; see [ChatPostMessageParams].
+// A message with a Key is posted at most once, even if a response is lost and, with Since,
+// even if the program restarts; see [ChatPostMessageParams].
 //
 // A no-op is a flag on the result (NoOp, AlreadyOpen, AlreadyClosed, AlreadyPosted), not
 // an error.
@@ -35,9 +35,11 @@
 //   - The server rejected the call because of a rate limit: the client retries
 //     every call after the wait that the server requested.
 //   - The call may have taken effect (a lost connection, a timeout, a 500, 502,
-//     503, or 504, a truncated response, internal_error, fatal_error,
-//     service_unavailable, or request_timeout): the client retries only
-//     idempotent calls. The error of any other call matches [ErrEffectUnknown].
+//     503, or 504, a truncated response, or a code such as internal_error): the
+//     client retries only idempotent calls. The error of any other call matches
+//     [ErrEffectUnknown].
+//   - The server rejected the token: the client retries every call once if a
+//     [TokenRefresher] replaces the token.
 //   - Any other failure, such as an invalid certificate: the client does not retry.
 //
 // The call fails immediately if the server requests a wait of more than a minute

@@ -44,8 +44,8 @@ type Error struct {
 	Warnings         []Warning // see [Meta]
 	Messages         []string  // see [Meta]
 	Attempts         int       // including attempts that could not connect; 0 if there was no attempt
-	// Err is the cause: an error from the network, the limiter, or the context, or
-	// what is wrong with the arguments or the response. It is nil if the code alone
+	// Err is the cause: an error from the network, the limiter, the credential source,
+	// or the context, or what is wrong with the arguments or the response. It is nil if the code alone
 	// explains the failure. If the previous attempt failed with a different error, Err
 	// mentions it. Err matches context.DeadlineExceeded if the deadline has passed, or if
 	// the call failed immediately because a wait would have exceeded the deadline.
@@ -152,10 +152,10 @@ func (e *Error) LogValue() slog.Value {
 // ErrEffectUnknown is returned when a call that is not idempotent may have taken effect:
 // the response was lost, was truncated, was not from the API, or could not be decoded; the
 // server failed; or the context ended during the attempt. Find out what happened before
-// you repeat the call. Only [ChatService.PostMessage], [Client.Call] and, on Rocket.Chat,
-// Call, SendMessage, Delete, Login, and Resume are not idempotent. On Rocket.Chat, an HTML
-// page with status 200 is [KindUnsupported] instead, because a server that lacks the
-// endpoint responds that way.
+// you repeat the call. Only [ChatService.PostMessage], [Client.Call], [Rotator.Exchange],
+// and, on Rocket.Chat, Call, SendMessage, Delete, Login, and Resume are not idempotent. On
+// Rocket.Chat, an HTML page with status 200 is [KindUnsupported] instead, because a server
+// that lacks the endpoint responds that way.
 var ErrEffectUnknown = engine.ErrEffectUnknown
 
 // Warning is a warning that Slack sends about a request, even if the call succeeds.
@@ -203,8 +203,8 @@ const (
 	// KindRateLimited means that the call exceeds a rate limit. Try again after
 	// RetryAfter. If that is 0, the necessary wait is unknown.
 	KindRateLimited Kind = engine.RateLimited
-	// KindUnavailable means that the server, the network, or the limiter failed, or
-	// the server's certificate is invalid. Try again later.
+	// KindUnavailable means that the server, the network, the limiter, or the
+	// credential source failed, or the server's certificate is invalid. Try again later.
 	KindUnavailable Kind = engine.Unavailable
 	// KindUnexpectedResponse means that the response is not valid for the API: not
 	// JSON, truncated, too large, a redirect, or a success that lacks required data.
@@ -230,7 +230,7 @@ var kindMeanings = map[Kind]string{
 	KindUnreachable:        "the caller cannot message this person or conversation",
 	KindUnsupported:        "the server does not support this",
 	KindRateLimited:        "too many calls",
-	KindUnavailable:        "the server, the network, or the limiter failed",
+	KindUnavailable:        "the server, the network, the limiter, or the credential source failed",
 	KindUnexpectedResponse: "the response is not valid for this API",
 	KindCanceled:           "the caller's context ended",
 	KindUnknown:            "this version does not recognize the error",
@@ -423,8 +423,8 @@ var catalogue = map[Code]entry{
 	ErrExternalChannelMigrating:         {kind: KindUnavailable, meaning: "the shared channel is migrating; try again later"},
 	ErrMissingScope:                     {kind: KindPermissionDenied, meaning: "the token lacks a required scope; add it and reinstall the app"},
 	ErrNotAuthed:                        {kind: KindUnauthenticated, meaning: "the server received no token"},
-	ErrInvalidAuth:                      {kind: KindUnauthenticated, meaning: "the token is invalid, or is not allowed from this IP address"},
-	ErrAccountInactive:                  {kind: KindUnauthenticated, meaning: "the token's user or workspace was deleted"},
+	ErrInvalidAuth:                      {kind: KindUnauthenticated, meaning: "the token is invalid, or is not allowed from this IP address", effect: engine.Expired},
+	ErrAccountInactive:                  {kind: KindUnauthenticated, meaning: "the token's user or workspace was deleted", effect: engine.Expired},
 	ErrTokenRevoked:                     {kind: KindUnauthenticated, meaning: "the token was revoked, or the app was removed", effect: engine.Expired},
 	ErrTokenExpired:                     {kind: KindUnauthenticated, meaning: "the token has expired; refresh it", effect: engine.Expired},
 	ErrNoPermission:                     {kind: KindPermissionDenied, meaning: "the token lacks a permission, or the app is not in the conversation"},
@@ -541,7 +541,7 @@ var catalogue = map[Code]entry{
 	"error-creator-not-in-room":              {kind: KindInvalidRequest, meaning: "the caller must be a member of the new room"},
 	"error-this-is-a-premium-feature":        {kind: KindUnsupported, meaning: "the server's license does not include this"},
 	"invalid-filter":                         {kind: KindInvalidRequest, meaning: "the arguments select no user"},
-	"room_is_read_only":                      {kind: KindUnreachable, meaning: "the room is read-only; a direct message is if the other person is deactivated"},
+	"room_is_read_only":                      {kind: KindUnreachable, meaning: "the room is read-only, as a direct message is if the other person is deactivated"},
 	"room_is_blocked":                        {kind: KindUnreachable, meaning: "one of the two people has blocked the other"},
 	"room_is_archived":                       {kind: KindUnreachable, meaning: "the room is archived"},
 	"error-abac-room-locked":                 {kind: KindUnreachable, meaning: "access rules have locked the room"},

@@ -216,7 +216,7 @@ func TestErrorText(t *testing.T) {
 			"slack conversations.open: missing_scope: the token lacks a required scope; add it and reinstall the app " +
 				"(needed im:write,mpim:write; provided identify; status 200; request 7f3; 1 attempt)"},
 		{chatdm.Error{Service: "slack", Method: "im.open", Kind: chatdm.KindUnavailable, Err: errors.New("dial tcp:\nconnection refused"), Attempts: 4},
-			"slack im.open: unavailable: the server, the network, or the limiter failed: dial tcp: connection refused (4 attempts)"},
+			"slack im.open: unavailable: the server, the network, the limiter, or the credential source failed: dial tcp: connection refused (4 attempts)"},
 		{chatdm.Error{Service: "slack", Method: "im.open", Kind: chatdm.KindRateLimited, RetryAfter: 90*time.Second + 4*time.Millisecond},
 			"slack im.open: rate_limited: too many calls (retry after 1m30s; nothing sent)"},
 		{chatdm.Error{Service: "slack", Method: "x.y", Code: "brand_new", Kind: chatdm.KindUnknown, Message: strings.Repeat("é", 300), StatusCode: 200, Attempts: 1},

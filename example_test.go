@@ -399,6 +399,45 @@ func ExampleConversationsService_History() {
 	// one
 }
 
+func ExampleConversationsService_Replies() {
+	slack, client := newExample()
+	defer slack.Close()
+	ctx := context.Background()
+	dm, err := client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: []string{chatdmtest.Alice}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	first, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: dm.Channel.ID, Text: "Lunch?"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// Alice replies in the thread.
+	slack.AddToken(chatdmtest.Token{Value: "xoxp-alice", User: chatdmtest.Alice})
+	alice, err := client.WithToken("xoxp-alice")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	reply := chatdm.ChatPostMessageParams{Channel: dm.Channel.ID, Text: "Yes.", ThreadTS: first.TS}
+	if _, err := alice.Chat.PostMessage(ctx, reply); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	for m, err := range client.Conversations.Replies(ctx, chatdm.ConversationsRepliesParams{Channel: dm.Channel.ID, TS: first.TS}) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(m.User, m.Text)
+	}
+	// Output:
+	// UBOT Lunch?
+	// U0ALICE01 Yes.
+}
+
 func ExampleUsersService_LookupByEmail() {
 	slack, client := newExample()
 	defer slack.Close()

@@ -69,6 +69,8 @@ func TestBadInput(t *testing.T) {
 		{"oldest", "oldest", listError(client.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1", Oldest: "1503435956.0002471"}))},
 		{"latest", "latest", listError(client.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1", Latest: "2026-01-01"}))},
 		{"limit above", "limit", listError(client.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1", Limit: 1000}))},
+		{"no thread", "ts", listError(client.Conversations.Replies(ctx, chatdm.ConversationsRepliesParams{Channel: "D1"}))},
+		{"thread", "ts", listError(client.Conversations.Replies(ctx, chatdm.ConversationsRepliesParams{Channel: "D1", TS: "now"}))},
 		{"no email", "email", failed(client.Users.LookupByEmail(ctx, ""))},
 		{"no user", "user", failed(client.Users.Info(ctx, ""))},
 		{"no method", "method", failed(client.Call(ctx, "", nil, nil))},

@@ -79,6 +79,30 @@ func TestHistoryPages(t *testing.T) {
 	}
 }
 
+func TestReplies(t *testing.T) {
+	s := newScript(goldenResponse(t, "conversations.replies", "thread"))
+	replies := newClient(t, s).Conversations.Replies(t.Context(), chatdm.ConversationsRepliesParams{
+		Channel: "C0123", TS: "1482960137.003543", Oldest: "1482960137.003543", Limit: 200,
+	})
+	var messages []chatdm.Message
+	for m, err := range replies {
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages = append(messages, m)
+	}
+	want := []chatdm.Message{
+		{Type: "message", User: "U061F7AUR", Text: "island", TS: "1482960137.003543", ThreadTS: "1482960137.003543"},
+		{Type: "message", User: "U061F7AUR", Text: "one island", TS: "1483037603.017503", ThreadTS: "1482960137.003543"},
+	}
+	if diff := cmp.Diff(want, messages); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{golden(t, "conversations.replies", "thread.request.http")}, s.Requests); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
 // page returns a page of two channels, and two elements that are none.
 func page(cursor string) wiretest.Responder {
 	return answer(200, `{"ok":true,"channels":[{"id":"D1"},null,{"id":7},{"id":"D2"}],"response_metadata":{"next_cursor":"`+cursor+`"}}`)

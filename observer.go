@@ -55,18 +55,21 @@ type AttemptEnd struct {
 	Code       Code // the server's error code, or empty
 	Kind       Kind // empty if the attempt succeeded
 	Duration   time.Duration
-	Err        error // the cause of a failure; nil if the code says everything
+	Err        error // the cause of a failure; nil if the code alone explains it
 }
 
 // A WaitReason says what a call waits for.
 type WaitReason string
 
-// The reasons of a wait.
+// The reasons for a wait.
 const (
 	WaitBackoff WaitReason = engine.WaitBackoff // the wait between two attempts
 	WaitPause   WaitReason = engine.WaitPause   // the server asked to wait after a 429 of this call or another
 	WaitLimiter WaitReason = engine.WaitLimiter // the [Limiter]; often passes at once
 	WaitRefresh WaitReason = engine.WaitRefresh // the [TokenSource]; often passes at once
+	// WaitSettle is a wait for a message with a key: until an earlier attempt can no longer
+	// take effect, or until the next search for a lost message.
+	WaitSettle WaitReason = engine.WaitSettle
 )
 
 // WaitInfo describes a wait.
@@ -155,8 +158,7 @@ func (l *logObserver) WaitStart(ctx context.Context, w WaitInfo) context.Context
 	waiting := func() {
 		l.log(ctx, slog.LevelInfo, "chatdm: waiting", w.CallInfo, slog.String("reason", string(w.Reason)), slog.Duration("wait", w.Duration))
 	}
-	switch {
-	case w.Attempt > 0:
+	if w.Attempt > 0 {
 		f := w.Failed
 		attrs := []slog.Attr{slog.String("kind", string(f.Kind)), slog.String("code", string(f.Code)), slog.Int("status", f.StatusCode), slog.String("request_id", f.RequestID)}
 		if f.Err != nil {
@@ -165,7 +167,9 @@ func (l *logObserver) WaitStart(ctx context.Context, w WaitInfo) context.Context
 		attrs = slices.DeleteFunc(attrs, isEmpty)
 		l.log(ctx, slog.LevelInfo, "chatdm: retrying", w.CallInfo, slog.Int("attempt", w.Attempt),
 			slog.Duration("wait", w.Duration), slog.GroupAttrs("error", attrs...))
-	case w.Duration > longWait:
+	}
+	switch {
+	case w.Duration > longWait && w.Attempt == 0:
 		waiting()
 	case w.Duration == 0:
 		return &loggedWait{ctx, time.AfterFunc(longWait, waiting)}

@@ -32,7 +32,7 @@ func WithHTTPClient(client *http.Client) Option {
 }
 
 // WithTokenSource sets where the client gets its token, for example a [Rotator]. The token
-// that [NewClient] takes must then be empty. If the server rejects a token as expired or
+// argument of [NewClient] must then be empty. If the server rejects a token as expired or
 // revoked and source is a [TokenRefresher], the client refreshes the token and retries the
 // call, once per call and even if the call is not idempotent, because the server checks the
 // token before it does anything. If source is nil, the option has no effect. Package
@@ -60,7 +60,12 @@ func WithUserAgent(agent string) Option {
 // repeated, the last value wins. Headers that the client sets itself, such as
 // Authorization, are invalid.
 func WithHeader(name, value string) Option {
-	return func(c *engine.Config) { c.Header.Set(name, value) }
+	return func(c *engine.Config) {
+		if c.Header == nil {
+			c.Header = make(http.Header)
+		}
+		c.Header.Set(name, value)
+	}
 }
 
 // WithTimeout sets the timeout of one attempt, which includes reading the response.

@@ -9,7 +9,6 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -22,14 +21,14 @@ import (
 // for concurrent use by multiple goroutines. Several processes can each have a Rotator with
 // the same [TokenStore]; they refresh the tokens only once.
 //
-// The call that finds a token 20 to 40 minutes before its expiry refreshes it. If that
+// The first call in the last 20 to 40 minutes before a token expires refreshes it. If that
 // fails, calls continue to use the token until it expires. After a failure, the Rotator
 // waits before it asks Slack again: from 5 seconds to 5 minutes after a temporary one, and
 // from 1 minute to 1 hour after a permanent one such as [ErrInvalidRefreshToken]. In
 // the meantime, Token returns the error immediately if there is no valid token.
 //
-// New tokens are stored before they are used. If they cannot be stored, the Rotator logs
-// the error, keeps them in memory, and tries to store them again. It uses them only if the
+// The Rotator stores new tokens before it uses them. If it cannot store them, it logs the
+// error, keeps them in memory, and tries to store them again. It uses them only if the
 // stored token is no longer valid.
 type Rotator struct {
 	store    TokenStore
@@ -44,8 +43,8 @@ type Rotator struct {
 	renewal renew.Renewal
 }
 
-// The times of a refresh, counted back from the expiry. It is the same for all processes,
-// so that another one takes over soon if one of them dies.
+// A token is refreshed between these two times before it expires. The exact time is the
+// same in all processes, so another one refreshes it soon if one of them dies.
 const (
 	earliestRefresh = 40 * time.Minute
 	latestRefresh   = 20 * time.Minute
@@ -71,11 +70,7 @@ func NewRotator(app OAuthApp, store TokenStore, opts ...Option) (*Rotator, error
 		err = errors.New("WithTOTP: only rocketchat.Login accepts it")
 	default:
 		basic := base64.StdEncoding.EncodeToString([]byte(app.ClientID + ":" + app.ClientSecret))
-		r.oauth.engine, err = engine.New(cfg, engine.Platform{
-			Service: service, URLName: "WithBaseURL", RequestIDHeader: "X-Slack-Req-Id", NewError: r.oauth.newError,
-			Credential: &engine.Credential{Secret: basic, Header: http.Header{"Authorization": {"Basic " + basic}}}, Secrets: []string{app.ClientSecret},
-			Header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
-		})
+		r.oauth.engine, err = engine.New(cfg, &platform, engine.NewCredential("", basic, "Authorization", "Basic "+basic), app.ClientSecret)
 	}
 	if err != nil {
 		return nil, &Error{Service: service, Method: "NewRotator", Kind: KindInvalidRequest, Err: err}
@@ -112,7 +107,7 @@ func (r *Rotator) Token(ctx context.Context) (string, error) {
 			r.mu.Unlock()
 			return "", paused
 		}
-		ended, _ := r.begin(ctx, "")
+		ended, _ := r.begin(ctx, &update{rotator: r})
 		r.mu.Unlock()
 		if err := renew.Await(ctx, ended); err != nil {
 			return "", err
@@ -120,9 +115,15 @@ func (r *Rotator) Token(ctx context.Context) (string, error) {
 	}
 }
 
-// Refresh implements [TokenRefresher]. It returns another token than stale: the current one,
+// Refresh implements [TokenRefresher]. It returns a token other than stale: the current one,
 // one that another process has stored, or a new one.
 func (r *Rotator) Refresh(ctx context.Context, stale string) (string, error) {
+	return r.replace(ctx, stale, true)
+}
+
+// replace returns a token other than stale. Unless refresh is set, it only looks for one in
+// the store.
+func (r *Rotator) replace(ctx context.Context, stale string, refresh bool) (string, error) {
 	for refreshed := false; ; {
 		r.mu.Lock()
 		if current := r.current(); current.AccessToken != "" && current.AccessToken != stale {
@@ -144,7 +145,7 @@ func (r *Rotator) Refresh(ctx context.Context, stale string) (string, error) {
 			return "", err
 		}
 		var ended <-chan struct{}
-		ended, refreshed = r.begin(ctx, stale)
+		ended, refreshed = r.begin(ctx, &update{rotator: r, stale: stale, lookOnly: !refresh})
 		r.mu.Unlock()
 		if err := renew.Await(ctx, ended); err != nil {
 			return "", err
@@ -152,12 +153,12 @@ func (r *Rotator) Refresh(ctx context.Context, stale string) (string, error) {
 	}
 }
 
-// Exchange replaces a long-lived token with rotating tokens and stores them, through
-// oauth.v2.exchange. If the store already has tokens, it does nothing. The long-lived token
-// ends with the first refresh. If the response is lost, the error matches
-// [ErrEffectUnknown]; if a second call then fails with [ErrTokenAlreadyExchanged], install
-// the app again. Exchange takes at most a minute and ignores the end of ctx, because the
-// tokens would be lost. The call is not idempotent.
+// Exchange calls oauth.v2.exchange to replace a long-lived token with rotating tokens, and
+// stores them. If the store already has tokens, it does nothing. The long-lived token works
+// until the first refresh. If the response is lost, the error matches [ErrEffectUnknown]; if
+// a second call then fails with [ErrTokenAlreadyExchanged], install the app again. Exchange
+// takes at most a minute. It ignores the cancellation of ctx, because the tokens could be
+// lost. The call is not idempotent.
 //
 // Documented at https://docs.slack.dev/reference/methods/oauth.v2.exchange.
 func (r *Rotator) Exchange(ctx context.Context, token string) error {
@@ -172,7 +173,7 @@ func (r *Rotator) Exchange(ctx context.Context, token string) error {
 			return stored, nil
 		}
 		oauth := &Client{}
-		oauth.engine = r.oauth.engine.WithCredential(&engine.Credential{Secret: token}, oauth.newError)
+		oauth.engine = r.oauth.engine.WithCredential(engine.NewCredential("", token), nil)
 		next, err := fetch(ctx, oauth, "oauth.v2.exchange", r.exchange(token))
 		failure = err
 		return next, err
@@ -205,8 +206,8 @@ func (r *Rotator) valid(t Tokens) bool {
 	return t.AccessToken != "" && (t.Expiry.IsZero() || time.Now().Before(t.Expiry))
 }
 
-// refreshAt returns when to refresh the tokens. If they last only a short time, that is not
-// before half of it has passed.
+// refreshAt returns when to refresh the tokens: if they come from Slack, not before half of
+// their lifetime has passed.
 func (r *Rotator) refreshAt(t Tokens) time.Time {
 	if t.Expiry.IsZero() {
 		return time.Now().Add(time.Hour) // never
@@ -222,17 +223,19 @@ func (r *Rotator) refreshAt(t Tokens) time.Time {
 }
 
 // begin begins an update, unless one is running; see [renew.Renewal.Begin].
-func (r *Rotator) begin(ctx context.Context, stale string) (ended <-chan struct{}, began bool) {
-	u := &update{rotator: r, stale: stale, unsaved: r.unsaved, load: r.tokens.AccessToken == "" && stale == "" && r.unsaved.AccessToken == ""}
+func (r *Rotator) begin(ctx context.Context, u *update) (ended <-chan struct{}, began bool) {
+	u.unsaved = r.unsaved
+	u.load = r.tokens.AccessToken == "" && u.stale == "" && r.unsaved.AccessToken == ""
 	return r.renewal.Begin(ctx, &r.mu, u.run, func() { r.finish(u) })
 }
 
 // update is one attempt to get fresh tokens.
 type update struct {
-	rotator *Rotator
-	stale   string // the token that the server rejected, or empty
-	unsaved Tokens // newer tokens than those in the store, or the zero value
-	load    bool   // nothing has been loaded yet
+	rotator  *Rotator
+	stale    string // the token that the server rejected, or empty
+	unsaved  Tokens // newer tokens than those in the store, or the zero value
+	load     bool   // nothing has been loaded yet
+	lookOnly bool   // do not ask Slack for new tokens
 
 	tokens   Tokens
 	used     string    // the refresh token that was sent to Slack, or empty
@@ -243,11 +246,14 @@ type update struct {
 
 func (u *update) run(ctx context.Context) {
 	r := u.rotator
-	if u.load {
+	if u.load || u.lookOnly {
 		tokens, err := r.store.Load(ctx)
 		switch {
 		case err != nil:
 			u.storeErr = err
+			return
+		case u.lookOnly && (tokens.AccessToken == u.stale || !r.valid(tokens)):
+			u.err = r.newError(KindUnauthenticated, errors.New("the store has no other token"))
 			return
 		case r.valid(tokens): // if it is time to refresh them, that is another update
 			u.tokens = tokens
@@ -297,7 +303,7 @@ func (r *Rotator) refresh(ctx context.Context, token string) (Tokens, error) {
 	form := input.Form{}.Add("grant_type", "refresh_token").Add("refresh_token", token)
 	r.oauth.engine.Redact(token)
 	tokens, err := fetch(ctx, r.oauth, "oauth.v2.access", form)
-	if errors.Is(err, ErrEffectUnknown) && sleep(ctx, time.Second) == nil {
+	if errors.Is(err, ErrEffectUnknown) && r.oauth.engine.Sleep(ctx, "oauth.v2.access", engine.WaitBackoff, time.Second) == nil {
 		tokens, err = fetch(ctx, r.oauth, "oauth.v2.access", form)
 	}
 	return tokens, err
@@ -321,7 +327,7 @@ func fetch(ctx context.Context, c *Client, method string, form input.Form) (Toke
 			c.engine.Redact(resp.AccessToken)
 			c.engine.Redact(resp.RefreshToken)
 			if err == nil && resp.OK && (resp.AccessToken == "" || resp.RefreshToken == "" || resp.ExpiresIn <= 0 || resp.ExpiresIn > maxLifetime) {
-				err = errors.New("a success without access_token, refresh_token, and expires_in")
+				err = errors.New("a success without access_token, refresh_token, or a valid expires_in")
 			}
 			tokens = Tokens{resp.AccessToken, resp.RefreshToken, start.Add(time.Duration(resp.ExpiresIn) * time.Second)}
 			return resp.response, err
@@ -333,10 +339,10 @@ func fetch(ctx context.Context, c *Client, method string, form input.Form) (Toke
 	return tokens, nil
 }
 
-// maxLifetime is the longest lifetime of a token that is plausible, in seconds.
+// maxLifetime is the longest plausible lifetime of a token, in seconds.
 const maxLifetime = 10 * 365 * 24 * 60 * 60
 
-// finish takes over the result of an update.
+// finish applies the result of an update.
 func (r *Rotator) finish(u *update) {
 	if u.err == nil && u.storeErr == nil {
 		r.tokens, r.unsaved, r.fetched = u.tokens, Tokens{}, u.fetched
@@ -354,7 +360,7 @@ func (r *Rotator) finish(u *update) {
 	if e, ok := errors.AsType[*Error](err); ok {
 		requested = e.RetryAfter
 	}
-	wait := r.renewal.Fail(err, u.used != "" && u.err != nil && !mayPass(u.err), requested)
+	wait := r.renewal.Fail(err, (u.used != "" || u.lookOnly) && u.err != nil && !isTemporary(u.err), requested)
 	if r.logger != nil {
 		r.logger.Warn("chatdm: tokens not refreshed", slog.Duration("wait", wait), slog.Any("error", err))
 	}

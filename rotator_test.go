@@ -404,6 +404,7 @@ func TestTokenSource(t *testing.T) {
 		"refresh fails":     {[]wiretest.Responder{expired, coded("invalid_refresh_token")}, "1R", chatdm.KindUnauthenticated, 1},
 		"refresh is down":   {[]wiretest.Responder{expired, coded("team_added_to_org")}, "1R", chatdm.KindUnavailable, 1},
 		"invalid":           {[]wiretest.Responder{coded("invalid_auth")}, "1", chatdm.KindUnauthenticated, 1},
+		"app was removed":   {[]wiretest.Responder{coded("account_inactive")}, "1", chatdm.KindUnauthenticated, 1},
 		"lost, not retried": {[]wiretest.Responder{lost}, "1", chatdm.KindUnavailable, 1},
 		"then rate limited": {[]wiretest.Responder{expired, granted(2), answer(429, "", "Retry-After", "1"), postOK}, "1R22", "", 3},
 	} {
@@ -433,6 +434,9 @@ func TestTokenSource(t *testing.T) {
 						t.Errorf("got %+v, %v, want a success after %d attempts", meta, err, tt.attempts)
 					}
 					return
+				}
+				if name == "refresh fails" && !errors.Is(err, chatdm.ErrInvalidRefreshToken) {
+					t.Errorf("got %v, want the code of the refresh", err)
 				}
 				e := wantError(t, err, tt.kind)
 				if e.Method != "chat.postMessage" || e.Attempts != tt.attempts || strings.Contains(err.Error(), "xoxe") {
@@ -538,7 +542,18 @@ func TestWithToken(t *testing.T) {
 			t.Errorf("got %q, want no token", text)
 		}
 	})
-	client := newClient(t, newScript(ok))
+	client := newClient(t, newScript(ok), chatdm.WithLimiter(deny{}))
+	other, err := client.WithToken("xoxb-other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, failed(other.Auth.Test(t.Context())), errDenied)
+	if other, err = client.WithToken("xoxb-other", chatdm.WithLimiter(chatdm.NewTierLimiter())); err != nil {
+		t.Fatal(err)
+	}
+	if err := failed(other.IM.Close(t.Context(), "D1")); err != nil {
+		t.Errorf("got %v, want a success with another limiter", err)
+	}
 	if got := testing.AllocsPerRun(100, func() {
 		if _, err := client.WithToken("xoxb-other"); err != nil {
 			t.Fatal(err)
@@ -547,3 +562,46 @@ func TestWithToken(t *testing.T) {
 		t.Errorf("got %v allocations, want at most 16", got)
 	}
 }
+
+// TestReinstalled: if the app was installed again, the client finds the new tokens in the
+// store. If not, it keeps the server's error and does not look again for a minute.
+func TestReinstalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memoryStore{tokens: pair(1, halfDay)}
+		s := newScript(ok, coded("account_inactive"), ok)
+		client, err := chatdm.NewClient("", chatdm.WithHTTPClient(&http.Client{Transport: s}), chatdm.WithTokenSource(newRotator(t, store, s)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeDM := func() error { return failed(client.Conversations.Close(t.Context(), "D1")) }
+		if err := closeDM(); err != nil {
+			t.Fatal(err)
+		}
+		store.tokens = pair(5, halfDay)
+		if err := closeDM(); err != nil || s.Sent() != 3 || !strings.Contains(s.Requests[2], "xoxe.xoxb-1-access5") || store.updates != 0 {
+			t.Errorf("got %v after %d requests, want a retry with the token of the store", err, s.Sent())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(coded("invalid_auth"))
+		store := &memoryStore{tokens: pair(1, halfDay)}
+		client, err := chatdm.NewClient("", chatdm.WithHTTPClient(&http.Client{Transport: s}), chatdm.WithTokenSource(newRotator(t, store, s)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			err := failed(client.Conversations.Close(t.Context(), "D1"))
+			if e := wantError(t, err, chatdm.ErrInvalidAuth, chatdm.KindUnauthenticated); e.StatusCode != 200 || e.Attempts != 1 {
+				t.Errorf("got %v, want the server's error after 1 attempt", err)
+			}
+		}
+	})
+}
+
+var errDenied = errors.New("denied")
+
+// deny is a Limiter that allows nothing.
+type deny struct{}
+
+func (deny) Wait(context.Context, string) error             { return errDenied }
+func (deny) Limited(context.Context, string, time.Duration) {}

@@ -17,8 +17,8 @@ import (
 
 // A TokenSource supplies the token for the next attempt; see [WithTokenSource].
 // Implementations must be safe for concurrent use, and must be fast while the token is
-// fresh. If Token returns an *[Error], the call fails with its kind; otherwise, with
-// [KindUnavailable].
+// fresh. If Token returns an *[Error], the call fails with its kind; if it returns another
+// error, with [KindUnavailable].
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
 }
@@ -31,13 +31,13 @@ type TokenRefresher interface {
 	Refresh(ctx context.Context, stale string) (string, error)
 }
 
-// tokenSource adapts a TokenSource to the engine, which does not know the package's types.
+// tokenSource adapts a TokenSource to the engine, which does not know this package's types.
 type tokenSource struct {
 	source TokenSource
 	last   atomic.Pointer[engine.Credential]
 }
 
-// forSlack distinguishes it from a source of Rocket.Chat's credentials.
+// forSlack distinguishes s from a source of Rocket.Chat credentials.
 func (s *tokenSource) forSlack() {}
 
 func (s *tokenSource) Credential(ctx context.Context) (*engine.Credential, error) {
@@ -51,14 +51,32 @@ type tokenRefresher struct {
 	refresher TokenRefresher
 }
 
-func (r *tokenRefresher) Refresh(ctx context.Context, stale *engine.Credential) (*engine.Credential, error) {
+// CanRefresh reports whether a code says that the token has ended. Slack also sends other
+// codes if the app was installed again. Then the store of a Rotator has other tokens.
+func (r *tokenRefresher) CanRefresh(code string) bool {
+	_, ok := r.refresher.(*Rotator)
+	return ended(code) || ok
+}
+
+func ended(code string) bool {
+	return code == string(ErrTokenExpired) || code == string(ErrTokenRevoked)
+}
+
+func (r *tokenRefresher) Refresh(ctx context.Context, stale *engine.Credential, code string) (*engine.Credential, error) {
+	if rotator, ok := r.refresher.(*Rotator); ok && !ended(code) {
+		token, err := rotator.replace(ctx, stale.Secret, false)
+		if err != nil {
+			return nil, nil // the server's error says more
+		}
+		return r.credential(token, nil)
+	}
 	token, err := r.refresher.Refresh(ctx, stale.Secret)
 	return r.credential(token, err)
 }
 
 func (s *tokenSource) credential(token string, err error) (*engine.Credential, error) {
 	if err != nil {
-		return nil, sourceError("token source", err)
+		return nil, sourceError(err)
 	}
 	last := s.last.Load()
 	if last == nil || last.Secret != token {
@@ -71,13 +89,13 @@ func (s *tokenSource) credential(token string, err error) (*engine.Credential, e
 	return last, nil
 }
 
-// sourceError gives the engine the kind of a source's error.
-func sourceError(name string, err error) error {
+// sourceError gives the engine the kind and the code of a source's error.
+func sourceError(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		return err
 	}
-	return &engine.Failure{Kind: string(e.Kind), RetryAfter: e.RetryAfter, Err: fmt.Errorf("%s: %w", name, err)}
+	return engine.SourceFailure(string(e.Kind), string(e.Code), e.RetryAfter, e.Service+" "+e.Method, e.Err)
 }
 
 // Tokens are a pair of rotating tokens. Packages fmt and log/slog print them without the
@@ -152,10 +170,9 @@ type TokenStore interface {
 	// and a nil error.
 	Load(ctx context.Context) (Tokens, error)
 	// Update calls fn with the stored tokens and stores the tokens that fn returns.
-	// It returns the stored tokens, and only after they are stored. If fn returns an
-	// error, Update stores nothing and returns that error. If fn succeeds but Update
-	// cannot store the tokens, it returns them together with the error, so that the caller
-	// does not lose them.
+	// It returns them after it has stored them. If fn returns an error, Update stores
+	// nothing and returns that error. If fn succeeds but Update cannot store the tokens,
+	// it returns them together with the error, so that the caller does not lose them.
 	//
 	// Updates of the same tokens never run concurrently, in this process or any other. A
 	// process that dies during an update must not block the others for more than a minute.

@@ -23,7 +23,7 @@ func tryLockFile(file *os.File) (bool, error) {
 }
 
 // unlockFile unlocks a file. Closing the file is not enough if a child process that is
-// just being started has a copy of it.
+// just being started has a copy of the file descriptor.
 func unlockFile(file *os.File) { _ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN) }
 
 // retryFile calls open, which opens or renames a file.

@@ -39,15 +39,15 @@ func tryLockFile(file *os.File) (bool, error) {
 	return false, err
 }
 
-// unlockFile unlocks a file immediately. After a file is closed, the system unlocks it at
-// some later time.
+// unlockFile unlocks a file immediately. If a file is only closed, the system may unlock it
+// later.
 func unlockFile(file *os.File) {
 	var at syscall.Overlapped
 	_, _, _ = unlockFileEx.Call(file.Fd(), 0, 1, 0, uintptr(unsafe.Pointer(&at)))
 }
 
-// retryFile calls open, which opens or renames a file, again if it fails because another
-// process or a virus scanner uses the file at that moment.
+// retryFile calls open, which opens or renames a file. It repeats the call while another
+// process, such as a virus scanner, is using the file, for up to two seconds.
 func retryFile(open func() error) error {
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		err := open()

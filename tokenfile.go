@@ -21,15 +21,15 @@ import (
 // program uses the store. The directory must exist and must be on a local file system,
 // because network file systems may ignore locks and delay changes.
 //
-// Load and Update return an error that names the file and says what would be right, if the
+// Load and Update return an error that names the file and says what would be right if the
 // file is empty, corrupt, unreadable, not a regular file, or a symbolic link to a missing
 // file. On Unix, they also return an error if another user owns the file, or if the group
 // or others have any access to it. On Windows, protect the directory, because its access
 // control list applies to the file. A store never replaces a file that it cannot read. If
-// the file is missing, no tokens are stored.
+// the file is missing, the store is empty.
 //
 // Updates of the same file never run concurrently, even through different stores, processes,
-// or symbolic links. If a process dies, the system frees its lock immediately. An update
+// or symbolic links. If a process dies, the system releases its lock immediately. An update
 // takes effect completely or not at all, even if the system crashes. Update returns an error
 // on systems other than Windows, Linux, macOS, BSD, and illumos.
 type FileTokenStore struct {
@@ -45,8 +45,8 @@ var _ TokenStore = (*FileTokenStore)(nil)
 const maxTokenFile = 1 << 20
 
 // NewFileTokenStore returns a store that keeps the tokens in the file at path. The store
-// creates the file with mode 0600 when it first stores tokens. A relative path refers to
-// the current directory at the time of this call. NewFileTokenStore does not access the
+// creates the file with mode 0600 when it first stores tokens. A relative path is relative
+// to the current directory at the time of this call. NewFileTokenStore does not access the
 // file. If the path is empty, Load and Update return an error.
 func NewFileTokenStore(path string) *FileTokenStore {
 	s := &FileTokenStore{updating: make(chan struct{}, 1), sync: (*os.File).Sync}
@@ -68,10 +68,10 @@ func (s *FileTokenStore) Load(ctx context.Context) (Tokens, error) {
 	return s.read(path)
 }
 
-// Update implements [TokenStore]. While another update runs, it waits until ctx is done, and
-// then returns the error of ctx. After fn has returned tokens, Update stores them even if
-// ctx is done. It does not write the file if fn returns the tokens that are already stored.
-// The function fn must not call Update of the same file.
+// Update implements [TokenStore]. It waits until no other update is running, or returns the
+// error of ctx if ctx is done first. After fn has returned tokens, Update stores them even
+// if ctx is done. It does not write the file if fn returns the tokens that are already
+// stored. The function fn must not call Update for the same file.
 func (s *FileTokenStore) Update(ctx context.Context, fn func(context.Context, Tokens) (Tokens, error)) (Tokens, error) {
 	path, err := s.resolve(ctx)
 	if err != nil {
@@ -230,7 +230,7 @@ func createTokenFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-// write replaces the file by the temporary file, to which it writes the tokens.
+// write writes the tokens to the temporary file, and renames that to path.
 func (s *FileTokenStore) write(temp *os.File, path string, tokens Tokens) error {
 	data, err := tokens.MarshalBinary()
 	if err != nil {

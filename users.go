@@ -14,7 +14,7 @@ import (
 // UsersService provides the users.* methods that find a person.
 type UsersService struct{ client *Client }
 
-// User is a person or a bot. Fields that the token may not see are zero.
+// User is a person or a bot. Fields that the token cannot access are zero.
 //
 // Documented at https://docs.slack.dev/reference/objects/user-object.
 type User struct {
@@ -143,7 +143,7 @@ func (s *AuthService) Test(ctx context.Context) (*AuthTestResult, error) {
 // identity is the owner of the client's token.
 type identity struct {
 	AuthTestResult
-	clockOffset time.Duration // how far the server's clock is ahead of this one
+	clockOffset time.Duration // how far the server's clock is ahead of the local one
 }
 
 func (c *Client) authTest(ctx context.Context) (*identity, error) {

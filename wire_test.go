@@ -71,6 +71,9 @@ var methods = map[string]func(context.Context, *chatdm.Client) (any, error){
 	"conversations.history": func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return nil, listError(c.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D024BFF1M"}))
 	},
+	"conversations.replies": func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return nil, listError(c.Conversations.Replies(ctx, chatdm.ConversationsRepliesParams{Channel: "D024BFF1M", TS: "1482960137.003543"}))
+	},
 	"chat.postMessage": func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return c.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: "C123456", Text: "Here's a message for you"})
 	},
@@ -244,7 +247,7 @@ func TestWire(t *testing.T) {
 	for _, file := range files {
 		dir, name := filepath.Split(strings.TrimSuffix(file, ".request.http"))
 		method := filepath.Base(dir)
-		if !covered[method+"/"+name] && method != "conversations.list" && method != "conversations.history" && name != "ratelimited" {
+		if !covered[method+"/"+name] && method != "conversations.list" && method != "conversations.history" && method != "conversations.replies" && name != "ratelimited" {
 			t.Errorf("got no test of %s, want one", file)
 		}
 	}

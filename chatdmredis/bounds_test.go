@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,6 +177,10 @@ func TestParseResultRejectsImpossibleValues(t *testing.T) {
 		if r, err := parseResult(values, 2); !errors.Is(err, ErrUnavailable) || r.states != nil {
 			t.Errorf("%v: got %+v, %v, want ErrUnavailable", values, r, err)
 		}
+	}
+	_, err := parseResult(append([]any{int64(1), int64(-1)}, valid[2:9]...), 1)
+	if want := "value 2: got -1, want an integer from 0 to 31536000000000"; !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("got %v, want an error that contains %q", err, want)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -69,4 +70,69 @@ func ExampleWithTier() {
 		return
 	}
 	_ = limiter
+}
+
+// A fleet of bots shares the tokens of one installation.
+func ExampleNewTokenStore() {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, DialerRetries: 1})
+	defer rdb.Close()
+	store, err := chatdmredis.NewTokenStore(rdb, "A0KRD7HC3/T012AB3C4") // the app and the workspace
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tokens, err := store.Load(context.Background())
+	switch {
+	case errors.Is(err, chatdmredis.ErrUnavailable):
+		fmt.Println("Redis is unavailable. Try again later.")
+	case err != nil:
+		fmt.Println(err)
+	case tokens == chatdm.Tokens{}:
+		fmt.Println("Install the app first.")
+	}
+}
+
+// The Redis server is far away, and a program may use only keys that start with "bots:".
+func ExampleWithTokenStoreTimeout() {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer rdb.Close()
+	store, err := chatdmredis.NewTokenStore(rdb, "A0KRD7HC3/T012AB3C4",
+		chatdmredis.WithTokenStoreTimeout(2*time.Second),
+		chatdmredis.WithTokenStorePrefix("bots:"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = store
+}
+
+// After the installation, store the tokens that Slack has sent.
+func ExampleTokenStore_Update() {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer rdb.Close()
+	store, err := chatdmredis.NewTokenStore(rdb, "A0KRD7HC3/T012AB3C4")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = store.Update(context.Background(), func(context.Context, chatdm.Tokens) (chatdm.Tokens, error) {
+		return chatdm.Tokens{
+			AccessToken: "xoxe.xoxb-1-…", RefreshToken: "xoxe-1-…", Expiry: time.Now().Add(12 * time.Hour),
+		}, nil
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+}
+
+func ExampleTokenStore_Load() {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer rdb.Close()
+	store, err := chatdmredis.NewTokenStore(rdb, "A0KRD7HC3/T012AB3C4")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tokens, err := store.Load(context.Background())
+	fmt.Println(tokens, err) // without the secrets
 }

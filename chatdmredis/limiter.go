@@ -1,6 +1,10 @@
-// Package chatdmredis provides a rate limiter that any number of processes share
-// through Redis. Create one [Limiter] per workspace and app with [NewLimiter],
-// and pass it to all clients for that workspace and app:
+// Package chatdmredis provides a rate limiter and a token store that any number of
+// processes share through Redis. For the token store, see [TokenStore].
+//
+// # Rate limiter
+//
+// Create one [Limiter] per workspace and app with [NewLimiter], and pass it to all
+// clients for that workspace and app:
 //
 //	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, DialerRetries: 1})
 //	limiter, err := chatdmredis.NewLimiter(rdb, "T012AB3C4/A0KRD7HC3") // workspace and app
@@ -114,9 +118,9 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// ErrUnavailable is returned by [Limiter.Wait] if Redis cannot be reached, does
-// not respond in time, or returns an error or an unexpected result. Use
-// [errors.Is] to test for it.
+// ErrUnavailable is returned by [Limiter.Wait], [TokenStore.Load], and
+// [TokenStore.Update] if Redis cannot be reached, does not respond in time, or returns
+// an error or an unexpected result. Use [errors.Is] to test for it.
 var ErrUnavailable = errors.New("chatdmredis: Redis is unavailable")
 
 //go:embed pass.lua
@@ -286,16 +290,8 @@ func (l *Limiter) validate() error {
 	if l.client == nil {
 		return errors.New("client: must not be nil")
 	}
-	if n := len(l.name); n == 0 || n > 200 {
-		return fmt.Errorf("name: got %d bytes, want 1 to 200", n)
-	}
-	if !utf8.ValidString(l.name) {
-		return errors.New("name: must be valid UTF-8")
-	}
-	for _, r := range l.name {
-		if unicode.IsSpace(r) || unicode.IsControl(r) || r == '{' || r == '}' {
-			return fmt.Errorf("name: got %q, want no white space, control characters, or braces", r)
-		}
+	if err := validateName(l.name); err != nil {
+		return err
 	}
 	if _, tag, _ := strings.Cut(l.prefix, "{"); strings.HasPrefix(tag, "}") {
 		// Redis Cluster would spread the keys of a method over several hash slots.
@@ -315,8 +311,24 @@ func (l *Limiter) validate() error {
 	if l.timeout <= 0 || l.timeout > maxTimeout {
 		return fmt.Errorf("WithTimeout: got %v, want more than 0 and at most %v", l.timeout, maxTimeout)
 	}
-	if l.fallbackShare != 0 && !(l.fallbackShare > 0 && l.fallbackShare <= 1) {
+	if !(l.fallbackShare >= 0 && l.fallbackShare <= 1) { // also rejects NaN
 		return errors.New("WithLocalFallback: share must be greater than 0 and at most 1")
+	}
+	return nil
+}
+
+// validateName checks a name that becomes part of a Redis key, inside a hash tag.
+func validateName(name string) error {
+	if n := len(name); n == 0 || n > 200 {
+		return fmt.Errorf("name: got %d bytes, want 1 to 200", n)
+	}
+	if !utf8.ValidString(name) {
+		return errors.New("name: must be valid UTF-8")
+	}
+	for _, r := range name {
+		if unicode.IsSpace(r) || unicode.IsControl(r) || r == '{' || r == '}' {
+			return fmt.Errorf("name: got %q, want no white space, control characters, or braces", r)
+		}
 	}
 	return nil
 }

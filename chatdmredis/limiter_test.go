@@ -477,6 +477,10 @@ func TestRedisKeys(t *testing.T) {
 	if !slices.Equal(keys, want) {
 		t.Errorf("keys: got %q, want %q", keys, want)
 	}
+	calls := client.ZRange(t.Context(), want[0], 0, -1).Val()
+	if want := []string{l.id + ":0", l.id + ":1", l.id + ":2"}; !slices.Equal(calls, want) {
+		t.Errorf("calls: got %q, want %q", calls, want)
+	}
 	checkTTL := func(least, most time.Duration) {
 		t.Helper()
 		for _, key := range want[:2] {

@@ -354,12 +354,13 @@ func (q *queue) runScript(ctx context.Context, c *conversation, callID, maxWaitA
 	start, jumped := time.Now(), q.jumped
 	args := q.limiter.commonArgs(callID, false, maxWaitArg, jumped)
 	var keys []string
+	windowStart := start.Add(-t.window)
 	for i, l := range limits {
 		knownGeneration, passedLocally, pause := "", "0", time.Duration(0)
-		if jumped || start.Sub(l.lastRedisPass) < t.window {
+		if jumped || l.lastRedisPass.After(windowStart) {
 			knownGeneration = l.generation
 		}
-		if start.Sub(l.lastLocalPass) < t.window {
+		if l.lastLocalPass.After(windowStart) {
 			passedLocally = "1"
 		}
 		if !l.unreportedPause.IsZero() {

@@ -39,7 +39,7 @@
 //   - Fail makes the next requests fail. A [Fault] can set an error code, an HTTP
 //     status, a header, or a body. It can delay, stall, or cut the response, and it
 //     can make the call take effect after the client has given up.
-//   - Limit sets the rate limit of an API method, on Slack also for each conversation.
+//   - Limit sets the rate limit of an API method; on Slack, also one per conversation.
 //   - Requests returns the requests that the server received.
 //   - Messages returns the messages in a conversation.
 //   - Conversations returns all conversations with their members and messages.

@@ -120,7 +120,7 @@ var rocketChatGenerations = []RocketChatGeneration{RocketChatOld, RocketChat3, R
 // the ID of a deleted message is free again.
 //
 // A real server responds differently if it receives two requests with the same ID at
-// the same moment. To imitate it, let the second request fail:
+// the same moment. To imitate it, make the second request fail:
 //
 //	chat.Fail("chat.sendMessage", 1, chatdmtest.Fault{Code: "E11000"})
 //

@@ -113,9 +113,9 @@ func (s *server) trackConn(conn net.Conn, state http.ConnState) {
 }
 
 // Close closes all connections, including those with stalled responses, drops the
-// calls that a [Fault] has put off with ApplyAfter, and waits until the server has
-// stopped. Calling Close again has no effect. If you use
-// the fake server as the handler of another server, it aborts all later requests.
+// calls that a [Fault] has delayed with ApplyAfter, and waits until the server has
+// stopped. Calling Close again has no effect. If you use the fake server as the
+// handler of another server, it aborts all later requests.
 func (s *server) Close() {
 	s.mu.Lock()
 	s.closed = true

@@ -97,13 +97,13 @@ const (
 // The timestamp of a message is the time of the post. If the workspace already has a
 // message with that timestamp, it is one microsecond later than the newest message.
 //
-// The text is stored as Slack stores it:
+// The server stores the text as Slack does:
 //
 //   - Text over 40,000 characters is cut, with the warning message_truncated.
 //   - Text over 4,000 characters is split into several messages, unless there are
 //     blocks. The response describes only the first one. Only that one has the
-//     attachments and the metadata. Users have observed the split, but Slack does not
-//     document it, nor which message has the metadata.
+//     attachments and the metadata. Users have observed the split, but Slack documents
+//     neither it nor which message has the metadata.
 //   - The characters &, <, and > are escaped, except in &amp;, &lt;, &gt;, mentions such
 //     as <@U1>, <#C1>, and <!here>, and links such as <https://example.com|label>.
 //   - URLs, email addresses, and host names become links: <https://x.y>,
@@ -113,7 +113,7 @@ const (
 //   - Some emoji become short names, such as :tada: and :wave::skin-tone-2:. They are
 //     ☕ ⚠ ✅ ✨ ❌ ❤ 🎂 🎉 🐛 👀 👋 👍 👎 👏 💯 🔥 😀 😂 😄 😢 🙂 🙏 🚀.
 //
-// A character of these limits is a UTF-16 code unit of the text as sent.
+// These limits count the UTF-16 code units of the text as sent.
 //
 // conversations.history returns the newest messages first. It does not return replies
 // in threads, except those with reply_broadcast. Both it and conversations.replies
@@ -132,8 +132,8 @@ const (
 //     credentials of the app either with HTTP Basic or in the form. It needs no token. A
 //     refresh does not affect the current access token.
 //   - A refresh token still works for one minute after its first use. Each use issues new
-//     tokens. Afterwards, it fails with invalid_refresh_token. SetRefreshGrace changes this
-//     time.
+//     tokens. After that minute, it fails with invalid_refresh_token. SetRefreshGrace
+//     changes this time.
 //   - An access token expires after 12 hours. SetTokenLifetime changes this time.
 //   - An installation has at most two active access tokens. A refresh that issues a third
 //     one revokes the oldest.
@@ -266,7 +266,7 @@ type Channel struct {
 	Members  []string // user IDs
 }
 
-// A Message is a message that was posted with chat.postMessage.
+// A Message is a message in a conversation.
 type Message struct {
 	User     string // ID of the author
 	Text     string // as the server stores it

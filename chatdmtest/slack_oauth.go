@@ -105,7 +105,8 @@ func (s *Slack) SetTokenLifetime(lifetime time.Duration) {
 
 // SetRefreshGrace sets how long a refresh token still works after its first use. The
 // default is one minute. Slack does not document this time. If grace is not positive, a
-// refresh token works only once. Tokens that have been used keep their time.
+// refresh token works only once. SetRefreshGrace does not affect tokens that have already
+// been used.
 func (s *Slack) SetRefreshGrace(grace time.Duration) {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()

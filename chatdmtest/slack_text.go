@@ -31,7 +31,7 @@ func splitText(text string) (parts []string, truncated bool) {
 }
 
 // cutText cuts a text after n UTF-16 code units, or before the character, escape, or
-// control sequence that is at this place.
+// control sequence that this would split.
 func cutText(text string, n int) (head, tail string) {
 	end := len(text)
 	for i, r := range text {

@@ -22,7 +22,7 @@ import (
 // cannot overwrite real tokens. The subtests store made-up tokens. The last one stores the
 // zero Tokens, so that the store is empty again.
 //
-// The stores in more must use the same tokens as store, for example through a second
+// The stores in more must share the tokens of store, for example through a second
 // connection. With them, the subtests check that updates through different stores do not run
 // concurrently either, and that each store sees what the others have stored.
 //
@@ -71,7 +71,7 @@ func (s *tokenStoreSuite) run(t *testing.T) {
 	}
 }
 
-// at returns store i, counted around.
+// at returns store i modulo the number of stores.
 func (s *tokenStoreSuite) at(i int) chatdm.TokenStore { return s.stores[i%len(s.stores)] }
 
 // testTokens returns made-up tokens that contain a name.
@@ -234,7 +234,8 @@ func (s *tokenStoreSuite) testCanceledBefore(t *testing.T) {
 	cancel()
 	expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
-	for i := range s.stores {
+	// A select statement in the store would choose at random between the context and the lock.
+	for i := range 10 * len(s.stores) {
 		for _, ctx := range []context.Context{canceled, expired} {
 			_, err := s.at(i).Update(ctx, func(context.Context, chatdm.Tokens) (chatdm.Tokens, error) {
 				t.Error("Update called fn, want no call, because the context is done")
@@ -268,7 +269,7 @@ func (s *tokenStoreSuite) testCanceledWhileWaiting(t *testing.T) {
 	case <-running:
 		for i := range s.stores {
 			for _, want := range []error{context.Canceled, context.DeadlineExceeded} {
-				s.waitInVain(t, i, want)
+				s.checkCanceledWait(t, i, want)
 			}
 		}
 	case <-time.After(s.timeout):
@@ -280,8 +281,8 @@ func (s *tokenStoreSuite) testCanceledWhileWaiting(t *testing.T) {
 	s.update(t, 0, testTokens("after the waiting"))
 }
 
-// waitInVain starts an update while another one runs, and ends its context.
-func (s *tokenStoreSuite) waitInVain(t *testing.T, i int, want error) {
+// checkCanceledWait starts an update while another one runs, and ends its context.
+func (s *tokenStoreSuite) checkCanceledWait(t *testing.T, i int, want error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -308,7 +309,7 @@ func (s *tokenStoreSuite) waitInVain(t *testing.T, i int, want error) {
 			t.Errorf("second update: got error %v, want %v", err, want)
 		}
 	case <-time.After(s.timeout):
-		t.Errorf("second update: it still waits %v after its context was done", s.timeout)
+		t.Errorf("second update: still waiting %v after its context was done", s.timeout)
 	}
 }
 

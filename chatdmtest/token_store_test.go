@@ -162,7 +162,7 @@ func TestFlawedTokenStores(t *testing.T) {
 		"ignores a done context":              "CanceledBefore",
 		"no lock":                             "ConcurrentUpdates",
 		"lock that a wait breaks":             "second update: got error fn was called during the first update, want context",
-		"waits too long":                      "second update: it still waits 1s after its context was done",
+		"waits too long":                      "second update: still waiting 1s after its context was done",
 		"wrong error of a wait":               "second update: got error timeout, want context",
 		"fn gets nothing":                     "argument of fn: got {\"\" \"\" 0001-01-01T00:00:00Z}, want {\"xoxe.xoxb-1-first\"",
 		"context without values":              "value in the context of fn: got <nil>, want the caller's",

@@ -173,8 +173,7 @@ func (s *Slack) Conversations() []Conversation {
 	return conversations
 }
 
-// slackTime returns the time in the timestamp of a message. The digits after the
-// point are a count, so slackTime ignores them.
+// slackTime returns the time in the timestamp of a message, in whole seconds.
 func slackTime(ts string) time.Time {
 	seconds, _, _ := strings.Cut(ts, ".")
 	n, _ := strconv.ParseInt(seconds, 10, 64) // cannot fail: the server made it

@@ -44,9 +44,9 @@ type ChatSendMessageParams struct {
 	Attachments any    // marshaled to JSON, which must be an array; nil means none
 	// Key, of 1 to 128 bytes, makes the server store at most one message per user, room,
 	// and key. Calls with the same Key can be repeated, even concurrently; the first text
-	// wins. The same Key of another user is a different key. After the message is deleted,
-	// by someone or by a retention policy, a repeated call sends it again. Empty means
-	// that the message has no key.
+	// wins. The same Key of another user is a different key. If the message is deleted, for
+	// example by a retention policy, a repeated call sends it again. Empty means that the
+	// message has no key.
 	Key string
 }
 
@@ -174,8 +174,8 @@ func (p *ChatSendMessageParams) check(attachments json.RawMessage) error {
 
 // messageID returns the message ID that belongs to a key: 128 bits of a hash, as 22
 // base62 digits. The server keeps message IDs unique among all users and rooms, so
-// the hash covers those too. A change of this function breaks the promise of keys
-// across versions.
+// the hash covers those too. A change to this function would break keys across
+// versions.
 func messageID(userID, roomID, key string) string {
 	hash := sha256.New()
 	for _, part := range []string{"chatdm message ID, version 1", userID, roomID, key} {
@@ -205,13 +205,13 @@ func refineSend(status int, f *engine.Failure, keyed bool) {
 	}
 }
 
-// resolve looks for the message of a key after a call that may have sent it. It
+// resolve looks for the message with a key after a call that may have sent it. It
 // returns nil and fills the result if the message is there, or the final failure.
 func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult, want Message, sent *engine.Response, f *engine.Failure) *engine.Failure {
 	lost := sent.LostAnswers
 	_, responded := f.Details.(noCode)
 	if responded {
-		lost-- // the engine counts the last attempt, whose response is not lost
+		lost-- // the engine counts the last attempt, whose response was not lost
 	}
 	found, err := s.get(ctx, want.ID, sent.Attempts)
 	if err == nil {
@@ -233,11 +233,11 @@ func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult
 			Err:  fmt.Errorf("the ID %s, which belongs to the key, is in use by a message of another user or in another room", want.ID),
 		}
 	case e.Kind != chatdm.KindNotFound || e.Code != "":
-		text := s.client.engine.Cause(fmt.Errorf("cannot find out whether the message was sent: %v", err)) //nolint:errorlint // an error has one kind
+		cause := s.client.engine.Cause(fmt.Errorf("cannot find out whether the message was sent: %v", err)) //nolint:errorlint // an error has one kind
 		if ctxErr := ctx.Err(); ctxErr != nil {
-			text = fmt.Errorf("cannot find out whether the message was sent: %w", ctxErr)
+			cause = fmt.Errorf("cannot find out whether the message was sent: %w", ctxErr)
 		}
-		return f.WithCause(text)
+		return f.WithCause(cause)
 	case lost == 0 && responded && saysUndefined(f.Message): // not a duplicate, because there is no such message
 		return &engine.Failure{Kind: string(ErrAppPrevented.Kind()), Code: string(ErrAppPrevented), Message: f.Message, Effect: engine.Final}
 	case lost == 0 && responded && !saysDuplicateKey(f.Message):
@@ -248,7 +248,7 @@ func (s *ChatService) resolve(ctx context.Context, result *ChatSendMessageResult
 	return f.WithCause(errors.New("the message was not there yet; it is safe to repeat the call with the same key"))
 }
 
-// saysUndefined reports whether the text is the one of a server that has stored
+// saysUndefined reports whether the text is that of a server that has stored
 // nothing, because the ID is in use or an app prevents the message. Its wording
 // depends on the server's JavaScript engine.
 func saysUndefined(text string) bool {
@@ -303,7 +303,7 @@ func decodeMessage(m *Message) func(*engine.Response) (response, error) {
 	}
 }
 
-// messageOrText is the member message of a response: an object, or the text of an
+// messageOrText is the "message" field of a response: an object, or the text of an
 // error.
 type messageOrText struct {
 	wireMessage

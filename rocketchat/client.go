@@ -42,8 +42,8 @@ type Client struct {
 //
 // If the URL, a credential, or an option is invalid, NewClient returns a
 // *[chatdm.Error] of [chatdm.KindInvalidRequest]. It does not accept
-// [chatdm.WithBaseURL], [chatdm.WithStrictIM], or [WithTOTP]. With [WithCredentialSource],
-// creds must be empty.
+// [chatdm.WithBaseURL], [chatdm.WithStrictIM], [chatdm.WithTokenSource], [WithTOTP], or
+// [WithTOTPFunc]. With [WithCredentialSource], creds must be empty.
 func NewClient(serverURL string, creds Credentials, opts ...chatdm.Option) (*Client, error) {
 	cfg := engine.NewConfig("", opts)
 	e, err := newClientEngine(serverURL, creds, cfg)
@@ -84,12 +84,13 @@ func newEngine(serverURL string, cfg engine.Config, credential *engine.Credentia
 		return nil, errors.New("WithStrictIM: only chatdm.NewClient accepts it")
 	}
 	cfg.BaseURL = strings.TrimSuffix(strings.TrimRight(serverURL, "/"), apiRoot) + apiRoot
-	return engine.New(cfg, engine.Platform{
-		Service: service, URLName: "serverURL", Credential: credential, Secrets: secrets,
-		Header:          map[string]string{"Content-Type": "application/json"}, // without it the server does not parse the body
-		RequestIDHeader: "X-Request-Id",                                        // set by a proxy; Rocket.Chat sends none
-		NewError:        newError,
-	})
+	return engine.New(cfg, &platform, credential, secrets...)
+}
+
+var platform = engine.Platform{
+	Service: service, URLName: "serverURL", NewError: newError,
+	ContentType:     "application/json", // without it the server does not parse the body
+	RequestIDHeader: "X-Request-Id",     // set by a proxy; Rocket.Chat sends none
 }
 
 // String returns the client's type and the server's URL, but no secret.
@@ -117,7 +118,8 @@ func (c *Client) GoString() string { return c.String() }
 // the call has taken effect.
 //
 // The call is not idempotent. The client retries it only if it never reached the
-// server or was rejected because of a rate limit.
+// server, or was rejected because of a rate limit or credentials that a
+// [CredentialRefresher] replaces.
 func (c *Client) Call(ctx context.Context, method, path string, params, result any) (*chatdm.Meta, error) {
 	invalid := checkCall(method, path, result)
 	if invalid != nil {
@@ -163,18 +165,18 @@ type request struct {
 	// decode decodes a response with fields that type response lacks. If it is nil,
 	// there are none.
 	decode func(*engine.Response) (response, error)
-	// verify returns nil if a success has the data it must have. If verify is nil, it
-	// needs none.
+	// verify returns a failure if a success lacks required data. If verify is nil, no
+	// data is required.
 	verify func(*response) *engine.Failure
 	// refine changes the failure of an error response whose meaning depends on the
-	// endpoint. If it is nil, there are none.
+	// endpoint. If refine is nil, no failure changes.
 	refine func(status int, f *engine.Failure)
 
 	response
 }
 
-// required returns a failure unless ok, which reports whether a success has the
-// data it must have.
+// required returns a failure unless ok, which says whether a success has all
+// required data.
 func required(ok bool) *engine.Failure {
 	if ok {
 		return nil
@@ -334,7 +336,7 @@ func isHTML(raw *engine.Response) bool {
 }
 
 // newError builds the error of a failed call.
-func newError(o engine.Outcome) error {
+func newError(_ *engine.Engine, o engine.Outcome) error {
 	return &chatdm.Error{
 		Service: service, Method: o.Method, Code: chatdm.Code(o.Code), Kind: chatdm.Kind(o.Kind), Message: o.Message,
 		StatusCode: o.Status, RequestID: o.RequestID, RetryAfter: o.RetryAfter, Attempts: o.Attempts, Err: o.Err,

@@ -173,11 +173,11 @@ func (name Username) check() error     { return input.CheckID("username", string
 // view-room-administration; servers before 4.8 always require the latter.
 //
 // The call is not idempotent: after a success, a repeated call would fail. The
-// client retries it only if it never reached the server or was rejected because
-// of a rate limit. If the response is lost, the error matches
-// [chatdm.ErrEffectUnknown]. To make sure that the room is gone, delete the same
-// [RoomID] again: the room no longer exists if that call succeeds or returns
-// [ErrInvalidChannel].
+// client retries it only if it never reached the server, or was rejected because of
+// a rate limit or credentials that a [CredentialRefresher] replaces. If the response
+// is lost, the error matches [chatdm.ErrEffectUnknown]. To make sure that the room is
+// gone, delete the same [RoomID] again: the room no longer exists if that call
+// succeeds or returns [ErrInvalidChannel].
 //
 // Typical errors are [ErrInvalidChannel] if the room does not exist or is not a
 // direct message, [ErrNotAllowed], [ErrCannotDeleteFederatedRoom],
@@ -215,7 +215,7 @@ type IMHistoryParams struct {
 
 // History returns an iterator over the messages in a direct message, newest first,
 // including the replies in threads. It requests each page when the loop gets to it.
-// Messages that arrive in the meantime do not make it repeat or omit any. If a call
+// Messages that arrive in the meantime do not make it repeat or omit others. If a call
 // fails or ctx is done, the iterator yields the error once, with a zero Message, and
 // stops. Each range loop starts over at the newest message. The call is idempotent.
 // The caller needs to be a member of the room.
@@ -275,7 +275,7 @@ type pager struct {
 	count   int             // messages requested for the page
 	largest int             // the number of messages on the largest page so far: the server may limit it
 
-	fresh []Message // the messages of the last page that were on no page before
+	fresh []Message // the messages of the last page that were on no earlier page
 	done  bool      // there is no next page
 }
 
@@ -325,7 +325,7 @@ func (p *pager) request(params IMHistoryParams, page *[]Message) request {
 	}
 }
 
-// wireTime is the format of JavaScript. It drops what is less than a millisecond.
+// wireTime is JavaScript's format for times. It has no digits after the milliseconds.
 const wireTime = "2006-01-02T15:04:05.000Z"
 
 // add adds a page. It returns false if the server repeats what it has sent.

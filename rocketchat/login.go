@@ -45,8 +45,7 @@ func (c Credentials) credential() (*engine.Credential, error) {
 	if err := input.CheckCredential("AuthToken", c.AuthToken); err != nil {
 		return nil, err
 	}
-	header := http.Header{"X-User-Id": {c.UserID}, "X-Auth-Token": {c.AuthToken}}
-	return &engine.Credential{Owner: c.UserID, Secret: c.AuthToken, Header: header}, nil
+	return engine.NewCredential(c.UserID, c.AuthToken, "X-User-Id", c.UserID, "X-Auth-Token", c.AuthToken), nil
 }
 
 var errNoJSON = errors.New("rocketchat.Credentials: cannot be encoded as JSON because they contain a secret; use MarshalBinary and UnmarshalBinary")

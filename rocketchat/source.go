@@ -18,7 +18,7 @@ import (
 // A CredentialSource supplies the credentials for the next attempt; see
 // [WithCredentialSource]. Implementations must be safe for concurrent use, and must be
 // fast while the credentials are valid. If Credentials returns a *[chatdm.Error], the call
-// fails with its kind; otherwise, with [chatdm.KindUnavailable].
+// fails with its kind; if it returns another error, with [chatdm.KindUnavailable].
 type CredentialSource interface {
 	Credentials(ctx context.Context) (Credentials, error)
 }
@@ -32,7 +32,7 @@ type CredentialRefresher interface {
 }
 
 // WithCredentialSource sets where the client gets its credentials, for example a
-// [LoginSource]. The credentials that [NewClient] takes must then be empty. If the server
+// [LoginSource]. The creds argument of [NewClient] must then be empty. If the server
 // rejects them with a 401 and source is a [CredentialRefresher], the client refreshes them
 // and retries the call, once per call and even if the call is not idempotent, because the
 // server checks them before it does anything. If source is nil, the option has no effect.
@@ -56,7 +56,7 @@ type credentialSource struct {
 	last   atomic.Pointer[engine.Credential]
 }
 
-// forRocketChat distinguishes it from a source of Slack's tokens.
+// forRocketChat distinguishes s from a source of Slack tokens.
 func (s *credentialSource) forRocketChat() {}
 
 func (s *credentialSource) Credential(ctx context.Context) (*engine.Credential, error) {
@@ -66,7 +66,7 @@ func (s *credentialSource) Credential(ctx context.Context) (*engine.Credential, 
 
 func (s *credentialSource) credential(creds Credentials, err error) (*engine.Credential, error) {
 	if e, ok := errors.AsType[*chatdm.Error](err); ok {
-		return nil, &engine.Failure{Kind: string(e.Kind), RetryAfter: e.RetryAfter, Err: fmt.Errorf("credential source: %w", err)}
+		return nil, engine.SourceFailure(string(e.Kind), string(e.Code), e.RetryAfter, e.Service+" "+e.Method, e.Err)
 	}
 	if err != nil {
 		return nil, err
@@ -89,7 +89,10 @@ type credentialRefresher struct {
 	refresher CredentialRefresher
 }
 
-func (r *credentialRefresher) Refresh(ctx context.Context, stale *engine.Credential) (*engine.Credential, error) {
+// CanRefresh returns true, because a 401 says that the server does not know the token.
+func (r *credentialRefresher) CanRefresh(string) bool { return true }
+
+func (r *credentialRefresher) Refresh(ctx context.Context, stale *engine.Credential, _ string) (*engine.Credential, error) {
 	creds, err := r.refresher.Refresh(ctx, Credentials{UserID: stale.Owner, AuthToken: stale.Secret})
 	return r.credential(creds, err)
 }
@@ -122,7 +125,7 @@ type LoginSource struct {
 }
 
 // NewLoginSource returns a LoginSource. The arguments and options are those of [Login],
-// except that [WithTOTPFunc] takes the place of [WithTOTP]. NewLoginSource does not contact
+// except that [WithTOTPFunc] replaces [WithTOTP]. NewLoginSource does not contact
 // the server. If an argument or an option is invalid, it returns a *[chatdm.Error] of
 // [chatdm.KindInvalidRequest].
 //
@@ -152,8 +155,8 @@ func (s *LoginSource) Credentials(ctx context.Context) (Credentials, error) {
 	return s.Refresh(ctx, Credentials{})
 }
 
-// Refresh implements [CredentialRefresher]. It returns other credentials than stale: those of
-// a login that has happened in the meantime, or of a new one.
+// Refresh implements [CredentialRefresher]. It returns credentials other than stale: those
+// of a login that has happened in the meantime, or of a new one.
 func (s *LoginSource) Refresh(ctx context.Context, stale Credentials) (Credentials, error) {
 	for loggedIn := false; ; {
 		s.mu.Lock()
@@ -213,7 +216,7 @@ func (l *passwordLogin) run(ctx context.Context) {
 	}
 }
 
-// finish takes over the result of the login.
+// finish applies the result of the login.
 func (l *passwordLogin) finish() {
 	s := l.source
 	if l.err == nil {

@@ -21,7 +21,7 @@ type User struct {
 	Username string
 	Name     string
 	Email    string // the first address; empty unless the caller may see it
-	Active   bool   // whether the account is not deactivated
+	Active   bool   // false if the account is deactivated
 	Bot      bool   // whether the account belongs to a bot or an app
 	Roles    []string
 }
@@ -68,8 +68,8 @@ func (email Email) matches(_ User, emails []string) bool {
 	return false
 }
 
-// Info gets a user. The call is idempotent. For the email address and the roles of
-// another user, and to find one by [Email], the caller needs the permission
+// Info gets a user. The call is idempotent. To see the email address and the roles of
+// another user, or to find one by [Email], the caller needs the permission
 // view-full-other-user-info.
 //
 // The typical error is [ErrInvalidUser] of [chatdm.KindNotFound] if there is no such
@@ -130,8 +130,8 @@ func (s *UsersService) Info(ctx context.Context, target UserTarget) (*UserResult
 var errNoEmails = errors.New("the server cannot find users by email address; that needs version 8.4")
 
 // explainNotFound finds out why a search by email found nobody. Servers before 4.7 ignore
-// the argument and respond the same way. They also do so, or return any user, if there is
-// no argument at all, which newer servers reject.
+// the argument and respond the same way. They also do so, or return an arbitrary user, if
+// there is no argument at all, which newer servers reject.
 func (s *UsersService) explainNotFound(ctx context.Context, notFound error) error {
 	e, _ := errors.AsType[*chatdm.Error](notFound)
 	_, err := do(ctx, s.client.engine, request{

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -39,7 +40,8 @@ const (
 
 // settings configure a bot. The zero value of a number means its default.
 type settings struct {
-	token, secret, apiURL, hooksURL string
+	credentials
+	secret, apiURL, hooksURL string
 
 	workers, queue int
 	timeout        time.Duration // for one command
@@ -57,6 +59,7 @@ type bot struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	rejected           atomic.Bool // whether Slack rejects the credential
 	queue              chan command
 	workers            sync.WaitGroup
 	calls, posts       context.Context // for all calls and all posts; they end after the grace period
@@ -77,11 +80,11 @@ type command struct {
 	text  string   // of the message to post there
 }
 
-func newBot(set settings, log *slog.Logger) (*bot, error) {
+func newBot(ctx context.Context, set settings, log *slog.Logger) (*bot, error) {
 	set.workers, set.queue = cmp.Or(set.workers, 4), cmp.Or(set.queue, 100)
 	set.timeout, set.grace = cmp.Or(set.timeout, 30*time.Second), cmp.Or(set.grace, 10*time.Second)
 	b := &bot{set: set, log: log, queue: make(chan command, set.queue), seen: make(map[string]bool), order: make([]string, maxSeen)}
-	b.metrics = newMetrics(func() float64 { return float64(len(b.queue)) })
+	b.metrics = newMetrics(func() float64 { return float64(len(b.queue)) }, b.rejected.Load)
 	b.calls, b.endCalls = context.WithCancel(context.Background())
 	b.posts, b.endPosts = context.WithCancel(context.Background())
 	b.poster = &http.Client{
@@ -92,7 +95,7 @@ func newBot(set settings, log *slog.Logger) (*bot, error) {
 	if b.hooks, err = url.Parse(set.hooksURL); err != nil || b.hooks.Host == "" {
 		return nil, errors.New("SLACK_HOOKS_URL: must be a URL with a host")
 	}
-	b.client, err = chatdm.NewClient(set.token, chatdm.WithBaseURL(set.apiURL), chatdm.WithLogger(log), chatdm.WithRetry(set.retry),
+	b.client, err = set.newClient(ctx, chatdm.WithBaseURL(set.apiURL), chatdm.WithLogger(log), chatdm.WithRetry(set.retry),
 		chatdm.WithLimiter(chatdm.NewTierLimiter()), chatdm.WithTimeout(10*time.Second), chatdm.WithSettleTime(cmp.Or(set.settle, 90*time.Second)))
 	return b, err
 }
@@ -101,7 +104,7 @@ func (b *bot) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /slack/commands", b.serveCommand)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(b.metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /healthz", b.serveHealth)
 	return mux
 }
 
@@ -253,6 +256,7 @@ func (b *bot) handle(c command) {
 		run = b.close
 	}
 	result, text, err := run(ctx, c)
+	b.checkCredential(err)
 	log, level := b.log, slog.LevelInfo
 	if err != nil {
 		var reason string
@@ -333,7 +337,9 @@ func explain(err error, closing bool) (text string, level slog.Level) {
 		return "Slack is not working properly. Please try again in a few minutes.", slog.LevelWarn
 	case errors.Is(err, chatdm.KindCanceled): // the bot's own context ended
 		return "I ran out of time. Please try again.", slog.LevelWarn
-	case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied): // alert the operator
+	case errors.Is(err, chatdm.KindUnauthenticated): // checkCredential alerts the operator, once
+		return "Slack does not allow me to do that. My operator can find the reason in my log.", slog.LevelWarn
+	case errors.Is(err, chatdm.KindPermissionDenied): // alert the operator
 		return "Slack does not allow me to do that. My operator can find the reason in my log.", slog.LevelError
 	default: // a bug
 		return "Something went wrong that I did not expect. My operator can find it in my log.", slog.LevelError

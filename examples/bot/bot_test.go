@@ -49,9 +49,10 @@ type bench struct {
 	shown   []string
 }
 
-// newBench starts a bot. Reuse it for the tests of your own bot. When the test
-// ends, newBench stops the bot and searches its output for secrets.
-func newBench(t *testing.T, set settings) *bench {
+// newBench starts a bot, after it has called the functions in prepare. Reuse it for the
+// tests of your own bot. When the test ends, newBench stops the bot and searches its output
+// for secrets.
+func newBench(t *testing.T, set settings, prepare ...func(*chatdmtest.Slack)) *bench {
 	t.Helper()
 	b := &bench{workspace: newWorkspace(), t: t, slack: chatdmtest.NewSlack(), log: new(text), ended: make(chan struct{})}
 	b.api = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -64,11 +65,17 @@ func newBench(t *testing.T, set settings) *bench {
 	t.Cleanup(b.slack.Close)
 	b.slack.AddToken(chatdmtest.Token{Value: token, User: chatdmtest.BotUser})
 	b.slack.AddChannel(chatdmtest.Channel{ID: "C0GENERAL", Name: "general"})
-	set.token, set.secret = token, b.workspace.secret
+	if set.file == "" {
+		set.token = token
+	}
+	for _, f := range prepare {
+		f(b.slack)
+	}
+	set.secret = b.workspace.secret
 	set.apiURL, set.hooksURL = b.api.URL+"/api", b.hooks.URL
 	set.retry, set.settle = chatdm.RetryPolicy{BaseWait: time.Millisecond}, 50*time.Millisecond
 	var err error
-	if b.bot, err = newBot(set, slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
+	if b.bot, err = newBot(t.Context(), set, slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -85,7 +92,8 @@ func newBench(t *testing.T, set settings) *bench {
 		b.err = b.bot.serve(ctx, listener)
 		close(b.ended)
 	}()
-	b.private = []string{token, b.workspace.secret, "Lunch"} // "Lunch" is the text of a message
+	// "xoxe" is in all rotating tokens, and "Lunch" is the text of a message.
+	b.private = []string{token, b.workspace.secret, "xoxe", chatdmtest.ClientSecret, "Lunch"}
 	t.Cleanup(func() {
 		metrics := b.get("/metrics")
 		b.stop()
@@ -313,7 +321,6 @@ func TestConversation(t *testing.T) {
 // the number of requests.
 func TestSlackFails(t *testing.T) {
 	const open, post = "conversations.open", "chat.postMessage"
-	const opened = "The conversation with <@U0ALICE01> is open. I posted the greeting."
 	const perhaps = "The conversation is open, but there was a problem with the greeting. Slack's response was lost, so please check what happened before you ask again."
 	lost := chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true}
 	for _, tt := range []struct {
@@ -334,7 +341,7 @@ func TestSlackFails(t *testing.T) {
 		{"the greeting fails with 503", post, 1, chatdmtest.Fault{Status: 503}, perhaps, "WARN", 1, 1},
 		{"the greeting is limited", post, 1, limited("1"), opened, "INFO", 1, 2},
 		{"the greeting is limited for long", post, 1, limited("90"), "The conversation is open, but there was a problem with the greeting. Slack wants me to slow down. Please try again in 90 seconds.", "WARN", 1, 1},
-		{"the token is revoked", open, 1, chatdmtest.Fault{Code: "token_revoked"}, "Slack does not allow me to do that. My operator can find the reason in my log.", "ERROR", 1, 0},
+		{"the token is revoked", open, 1, chatdmtest.Fault{Code: "token_revoked"}, "Slack does not allow me to do that. My operator can find the reason in my log.", "WARN", 1, 0},
 		{"strangers", open, 1, chatdmtest.Fault{Code: "invalid_user_combination"}, cannot, "WARN", 1, 0},
 		{"a new code", open, 1, chatdmtest.Fault{Code: "brand_new"}, "Something went wrong that I did not expect. My operator can find it in my log.", "ERROR", 1, 0},
 		{"no JSON", open, 1, chatdmtest.Fault{Body: "<html>"}, "Something went wrong that I did not expect. My operator can find it in my log.", "ERROR", 1, 0},
@@ -500,7 +507,7 @@ func TestDuplicates(t *testing.T) {
 
 // TestMemory checks that the bot forgets the oldest trigger IDs.
 func TestMemory(t *testing.T) {
-	b, err := newBot(settings{token: token, apiURL: "http://127.0.0.1:1", hooksURL: "http://127.0.0.1:1"}, slog.New(slog.DiscardHandler))
+	b, err := newBot(t.Context(), settings{credentials: credentials{token: token}, apiURL: "http://127.0.0.1:1", hooksURL: "http://127.0.0.1:1"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -741,6 +748,9 @@ func TestSettings(t *testing.T) {
 		{"SLACK_TOKEN is not set", nil, []string{"-listen", ":0"}},
 		{"SLACK_TOKEN is not set", map[string]string{"SLACK_SIGNING_SECRET": "S3CRET-too"}, nil},
 		{"SLACK_SIGNING_SECRET is not", map[string]string{"SLACK_TOKEN": token}, nil},
+		{"SLACK_SIGNING_SECRET is not", map[string]string{"SLACK_CLIENT_ID": "1.2", "SLACK_CLIENT_SECRET": "S3CRET", "SLACK_TOKEN_FILE": "tokens"}, nil},
+		{"SLACK_TOKEN_FILE must be set together", map[string]string{"SLACK_TOKEN": token, "SLACK_CLIENT_ID": "1.2", "SLACK_CLIENT_SECRET": "S3CRET"}, nil},
+		{"SLACK_CLIENT_ID, SLACK_CLIENT_SECRET", map[string]string{"SLACK_TOKEN_FILE": "tokens"}, nil},
 		{"-nonsense", both, []string{"-nonsense"}},
 		{`unexpected argument "8080"`, both, []string{"8080"}},
 		{"listen tcp", both, []string{"-listen", taken.Addr().String()}},
@@ -775,18 +785,23 @@ func TestDemo(t *testing.T) {
 		"   < later: " + cannot + "\n",
 		"An attacker signs with a wrong secret\n   > /dm <@U0ALICE01|alice>\n   < 401 Unauthorized\n",
 		"after ten minutes\n   > /dm <@U0ALICE01|alice>\n   < 401 Unauthorized\n",
-		"12. The fake Slack received these messages\n" +
+		"12. The access token expires, so the bot refreshes it\n   > /dm <@U0ALICE01|alice>\n   < 200 One moment…\n   < later: The conversation with <@U0ALICE01> is open. I posted the greeting.\n",
+		"13. An administrator removes the app\n   > /dm <@U0ALICE01|alice>\n   < 200 One moment…\n   < later: Slack does not allow me to do that. My operator can find the reason in my log.\n",
+		"14. The fake Slack received these messages\n" +
 			"   D000000001: Hello. <@U0BOB0001> asked me to open this conversation.\n" +
 			"   C000000001: <@U0BOB0001> asked me to say: Lunch at noon?\n" +
+			"   D000000001: Hello. <@U0BOB0001> asked me to open this conversation.\n" +
 			"   D000000001: Hello. <@U0BOB0001> asked me to open this conversation.\n\n",
 		"   dmbot_commands_total{outcome=\"duplicate\"} 1\n",
-		"   dmbot_slack_requests_total{method=\"conversations.open\"} 4\n",
+		"   dmbot_slack_requests_total{method=\"conversations.open\"} 7\n",
+		"   dmbot_credential_rejected 1\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output lacks %q:\n%s", want, &out)
 		}
 	}
-	if strings.Contains(out.String()+log.String(), chatdmtest.BotToken) || !strings.HasSuffix(log.String(), `"msg":"stopped"}`+"\n") {
+	if output := out.String() + log.String(); strings.Contains(output, chatdmtest.BotToken) || strings.Contains(output, "xoxe") || strings.Contains(output, chatdmtest.ClientSecret) ||
+		strings.Count(output, `"level":"ERROR"`) != 1 || !strings.HasSuffix(log.String(), `"msg":"stopped"}`+"\n") {
 		t.Errorf("the log:\n%s", &log)
 	}
 	ctx, stop := context.WithCancel(t.Context())

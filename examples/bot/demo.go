@@ -16,10 +16,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
 	"github.com/chatdm/chatdm/examples/internal/show"
 )
@@ -86,8 +89,17 @@ func demo(ctx context.Context, stdout, stderr io.Writer) error {
 	defer slack.Close()
 	w := newWorkspace()
 	defer w.hooks.Close()
+	dir, err := os.MkdirTemp("", "bot")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	creds := credentials{
+		token: chatdmtest.BotToken, file: filepath.Join(dir, "tokens"),
+		app: chatdm.OAuthApp{ClientID: chatdmtest.ClientID, ClientSecret: chatdmtest.ClientSecret},
+	}
 	var log bytes.Buffer // printed at the end
-	b, err := newBot(settings{token: chatdmtest.BotToken, secret: w.secret, apiURL: slack.URL, hooksURL: w.hooks.URL},
+	b, err := newBot(ctx, settings{credentials: creds, secret: w.secret, apiURL: slack.URL, hooksURL: w.hooks.URL},
 		slog.New(slog.NewJSONHandler(&log, nil)))
 	if err != nil {
 		return err
@@ -121,6 +133,7 @@ func (w *workspace) talk(ctx context.Context, s *show.Show, slack *chatdmtest.Sl
 		inDM, again bool
 		secret      string
 		late        time.Duration
+		before      func(*chatdmtest.Slack)
 	}{
 		{title: "Bob opens a direct message with Alice", text: alice},
 		{title: "Bob opens a group message with a text", text: alice + " <@" + chatdmtest.Carol + "|carol> Lunch at noon?"},
@@ -133,8 +146,13 @@ func (w *workspace) talk(ctx context.Context, s *show.Show, slack *chatdmtest.Sl
 		{title: "Bob names nobody", text: "hello"},
 		{title: "An attacker signs with a wrong secret", text: alice, secret: "guessed"},
 		{title: "An attacker replays a signed request after ten minutes", text: alice, late: 10 * time.Minute},
+		{title: "The access token expires, so the bot refreshes it", text: alice, before: expireToken},
+		{title: "An administrator removes the app", text: alice, before: func(s *chatdmtest.Slack) { s.RevokeTokens(chatdmtest.BotUser) }},
 	} {
 		s.Step(step.title)
+		if step.before != nil {
+			step.before(slack)
+		}
 		s.Say("> /dm %s", step.text)
 		if !step.again {
 			form = w.command(chatdmtest.Bob, "D0ANOTHER1", step.text)
@@ -165,6 +183,12 @@ func (w *workspace) talk(ctx context.Context, s *show.Show, slack *chatdmtest.Sl
 	return nil
 }
 
+// expireToken makes the newest access token of the bot expire.
+func expireToken(slack *chatdmtest.Slack) {
+	tokens, _ := slack.NewestTokens(chatdmtest.BotUser)
+	slack.AddToken(chatdmtest.Token{Value: tokens.AccessToken, User: chatdmtest.BotUser, State: chatdmtest.Expired})
+}
+
 // greetings returns the arguments of each chat.postMessage that slack received.
 func greetings(slack *chatdmtest.Slack) (calls []url.Values) {
 	for _, r := range slack.Requests() {
@@ -176,7 +200,7 @@ func greetings(slack *chatdmtest.Slack) (calls []url.Values) {
 	return calls
 }
 
-// printMetrics prints the counters that Prometheus would read.
+// printMetrics prints metrics that Prometheus would read.
 func (w *workspace) printMetrics(out io.Writer) error {
 	resp, err := w.hooks.Client().Get(w.bot + "/metrics") //nolint:noctx // loopback
 	if err != nil {
@@ -186,7 +210,7 @@ func (w *workspace) printMetrics(out io.Writer) error {
 	text, err := io.ReadAll(resp.Body)
 	fmt.Fprint(out, "\nSome metrics of the bot:\n")
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "dmbot_") && strings.Contains(line, "_total{") {
+		if strings.HasPrefix(line, "dmbot_") && strings.Contains(line, "_total{") || strings.HasPrefix(line, "dmbot_credential") {
 			fmt.Fprint(out, "   ", line)
 		}
 	}

@@ -27,6 +27,24 @@
 // https://docs.slack.dev/interactivity/implementing-slash-commands and signatures
 // at https://docs.slack.dev/authentication/verifying-requests-from-slack.
 //
+// # Rotate the token
+//
+// A rotating token expires after twelve hours, and the bot refreshes it. Enable token
+// rotation for the app, which cannot be undone, and also set these variables:
+//   - SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, from Basic Information
+//   - SLACK_TOKEN_FILE, a file in a directory that the bot can write to; see
+//     chatdm.FileTokenStore
+//
+// If the file does not exist, the bot exchanges SLACK_TOKEN for rotating tokens once, and
+// stores them there. From then on, it ignores SLACK_TOKEN, which soon stops working.
+//
+// # Watch it
+//
+// If Slack rejects the credential, for example because someone removed the app, the bot
+// logs one line at level ERROR, sets the metric dmbot_credential_rejected to 1, and says so
+// at /healthz. The status of /healthz remains 200, because a restart would not help. Install
+// the app again, replace SLACK_TOKEN or the tokens in the file, and restart the bot.
+//
 // # Make it yours
 //
 // Keep the order of the steps: verify the request, remember its trigger_id when you
@@ -59,10 +77,11 @@ const usage = `Usage: bot [-listen ADDRESS]     serve the slash command, by defa
        bot                       without SLACK_TOKEN: run a demo on a fake Slack
 
 Set SLACK_TOKEN (with the scopes commands, chat:write, im:write, im:history,
-mpim:write, and mpim:history) and SLACK_SIGNING_SECRET. SLACK_API_URL and
-SLACK_HOOKS_URL replace Slack's URLs. The log goes to standard error. After the first
-SIGINT or SIGTERM, the bot finishes the commands that it has accepted. The second
-ends it.
+mpim:write, and mpim:history) and SLACK_SIGNING_SECRET. For tokens that rotate, also
+set SLACK_CLIENT_ID, SLACK_CLIENT_SECRET, and SLACK_TOKEN_FILE. If the file does not
+exist, the bot exchanges SLACK_TOKEN and creates it. SLACK_API_URL and SLACK_HOOKS_URL
+replace Slack's URLs. The log goes to standard error. After the first SIGINT or
+SIGTERM, the bot finishes the commands that it has accepted. The second ends it.
 `
 
 func main() {
@@ -79,7 +98,8 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 	flags.SetOutput(io.Discard)
 	listen := flags.String("listen", "127.0.0.1:8080", "")
 	err := flags.Parse(args)
-	token, secret := env("SLACK_TOKEN"), strings.TrimSpace(env("SLACK_SIGNING_SECRET"))
+	creds, credsErr := readCredentials(env)
+	secret := strings.TrimSpace(env("SLACK_SIGNING_SECRET"))
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, usage)
@@ -88,15 +108,17 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 		return fmt.Errorf("%w; -help shows the usage", err)
 	case flags.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q; -help shows the usage", flags.Arg(0))
-	case token == "" && secret == "" && flags.NFlag() == 0:
+	case creds == credentials{} && secret == "" && flags.NFlag() == 0:
 		return demo(ctx, stdout, stderr)
-	case token == "":
+	case credsErr != nil:
+		return credsErr
+	case creds.token == "" && creds.file == "":
 		return errors.New("SLACK_TOKEN is not set; to run the demo, omit all configuration")
 	case secret == "":
-		return errors.New("SLACK_TOKEN is set, but SLACK_SIGNING_SECRET is not")
+		return errors.New("SLACK_SIGNING_SECRET is not set")
 	}
-	b, err := newBot(settings{
-		token: token, secret: secret, apiURL: cmp.Or(env("SLACK_API_URL"), "https://slack.com/api"),
+	b, err := newBot(ctx, settings{
+		credentials: creds, secret: secret, apiURL: cmp.Or(env("SLACK_API_URL"), "https://slack.com/api"),
 		hooksURL: cmp.Or(env("SLACK_HOOKS_URL"), "https://hooks.slack.com"),
 	}, slog.New(slog.NewJSONHandler(stderr, nil)))
 	if err != nil {

@@ -19,7 +19,7 @@ type metrics struct {
 	working                            prometheus.Gauge
 }
 
-func newMetrics(queued func() float64) *metrics {
+func newMetrics(queued func() float64, rejected func() bool) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
@@ -37,6 +37,12 @@ func newMetrics(queued func() float64) *metrics {
 	}
 	m.MustRegister(m.commands, m.replies, m.calls, m.requests, m.seconds, m.working,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dmbot_commands_queued", Help: "Commands that wait for a worker."}, queued),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dmbot_credential_rejected", Help: "1 if Slack rejects the credential, otherwise 0."}, func() float64 {
+			if rejected() {
+				return 1
+			}
+			return 0
+		}),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
@@ -24,7 +22,6 @@ import (
 )
 
 const (
-	demoDMs       = 60
 	demoPerMinute = 180 // the demo would take three minutes at Slack's 20
 	demoName      = "demo"
 )
@@ -32,8 +29,31 @@ const (
 // unknown is an ID that the fake Slack does not know.
 const unknown = "D0UNKNOWN"
 
-// demo closes direct messages with worker processes, kills one of them, and prints
-// what happened.
+// demoWorkspace is a workspace of the demo.
+type demoWorkspace struct {
+	*chatdmtest.Slack
+	name   string
+	client *chatdm.Client
+	ids    []string // of its direct messages
+}
+
+func (w *demoWorkspace) queue() string { return w.name + "/" + demoName }
+
+// openWorkspace opens n direct messages in a new workspace.
+func openWorkspace(ctx context.Context, name string, n int) (*demoWorkspace, error) {
+	w := &demoWorkspace{Slack: chatdmtest.NewSlack(), name: name}
+	var err error
+	w.client, err = chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(w.URL))
+	if err == nil {
+		w.ids, err = fakeslack.OpenDMs(ctx, w.Slack, w.client, n)
+	}
+	w.Limit(taskType, demoPerMinute, time.Minute)
+	w.ResetRequests()
+	return w, err
+}
+
+// demo closes direct messages in three workspaces with worker processes, kills one of them,
+// and prints what happened.
 func (p *program) demo(ctx context.Context) error {
 	ctx, unregister := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer unregister()
@@ -45,41 +65,47 @@ func (p *program) demo(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	slack := chatdmtest.NewSlack()
-	defer slack.Close()
-	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(slack.URL))
-	if err != nil {
-		return err
+	var workspaces []*demoWorkspace
+	var tokens []string
+	fakes := make(fakeslack.Workspaces)
+	for i, dms := range []int{60, 30, 10} {
+		w, err := openWorkspace(ctx, fmt.Sprint("T", i+1), dms)
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		token := "xoxb-demo-" + w.name
+		w.AddToken(chatdmtest.Token{Value: token, User: chatdmtest.BotUser})
+		workspaces, tokens, fakes[token] = append(workspaces, w), append(tokens, w.name+"="+token), w.Slack
 	}
-	ids, err := fakeslack.OpenDMs(ctx, slack, client, demoDMs)
-	if err != nil {
-		return err
-	}
-	// One call fails. One takes effect, but its response is lost. And one takes effect
-	// but gets no response until its worker is killed.
+	// In T1, one call fails. One takes effect, but its response is lost. And one takes
+	// effect but gets no response until its worker is killed. The token of T3 is revoked.
 	const stalled = 40
-	slack.Fail(taskType, 4, chatdmtest.Fault{})
-	slack.Fail(taskType, 1, chatdmtest.Fault{Status: http.StatusInternalServerError})
-	slack.Fail(taskType, 4, chatdmtest.Fault{})
-	slack.Fail(taskType, 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
-	slack.Fail(taskType, stalled-11, chatdmtest.Fault{})
-	slack.Fail(taskType, 1, chatdmtest.Fault{Stall: chatdmtest.BeforeHeader, Apply: true})
-	slack.Limit(taskType, demoPerMinute, time.Minute)
-	slack.ResetRequests()
+	t1, t2, t3 := workspaces[0], workspaces[1], workspaces[2]
+	t1.Fail(taskType, 4, chatdmtest.Fault{})
+	t1.Fail(taskType, 1, chatdmtest.Fault{Status: http.StatusInternalServerError})
+	t1.Fail(taskType, 4, chatdmtest.Fault{})
+	t1.Fail(taskType, 1, chatdmtest.Fault{Cut: chatdmtest.BeforeHeader, Apply: true})
+	t1.Fail(taskType, stalled-11, chatdmtest.Fault{})
+	t1.Fail(taskType, 1, chatdmtest.Fault{Stall: chatdmtest.BeforeHeader, Apply: true})
+	t3.AddToken(chatdmtest.Token{Value: "xoxb-demo-T3", User: chatdmtest.BotUser, State: chatdmtest.Revoked})
+	slack := httptest.NewServer(fakes)
+	defer slack.Close()
 	start := time.Now()
 	say := func(format string, args ...any) {
 		fmt.Fprintf(p.stdout, "%5.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(p.stdout, "A Redis listens on %s, and a fake Slack on %s.\n", rdb.Options().Addr, slack.URL)
-	fmt.Fprintf(p.stdout, "The fake Slack has %d open direct messages, and allows %d calls of\n%s per minute to keep the demo short. Slack allows 20.\n\n", len(ids), demoPerMinute, taskType)
+	fmt.Fprintf(p.stdout, "A Redis listens on %s, and a fake Slack with three workspaces on %s.\n", rdb.Options().Addr, slack.URL)
+	fmt.Fprintf(p.stdout, "In each, it allows %d calls of %s per minute to keep the demo short.\nSlack allows 20. The token of workspace T3 is revoked.\n\n", demoPerMinute, taskType)
 
-	f := &fleet{redis: rdb.Options().Addr, name: demoName, slack: slack.URL, token: chatdmtest.BotToken, perMinute: demoPerMinute, stderr: p.stderr}
+	f := &fleet{redis: rdb.Options().Addr, name: demoName, perMinute: demoPerMinute, stderr: p.stderr}
+	f.env = []string{"SLACK_TOKEN=", "SLACK_CLIENT_ID=", "SLACK_CLIENT_SECRET=", "SLACK_TOKENS=" + strings.Join(tokens, " "), "SLACK_API_URL=" + slack.URL + "/api"}
 	defer f.wait()
 	defer cancel()
-	say("A producer enqueues their IDs and the unknown ID %s, twice.", unknown)
-	for range 2 {
-		producer := f.command(ctx, "enqueue", "-ids", "-")
-		producer.Stdin, producer.Stdout = strings.NewReader(strings.Join(ids, "\n")+"\n"+unknown), p.stdout
+	say("For each workspace, a producer enqueues its direct messages and the unknown ID %s, twice.", unknown)
+	for _, w := range slices.Concat(workspaces, workspaces) {
+		producer := f.command(ctx, "enqueue", "-workspace", w.name, "-ids", "-")
+		producer.Stdin, producer.Stdout = strings.NewReader(strings.Join(w.ids, "\n")+"\n"+unknown), p.stdout
 		if err := producer.Run(); err != nil {
 			return fmt.Errorf("the producer: %w", err)
 		}
@@ -90,11 +116,11 @@ func (p *program) demo(ctx context.Context) error {
 			return err
 		}
 	}
-	say("Three workers close them.")
+	say("Three workers close them. Each worker serves all workspaces.")
 
 	victim := ""
 	if err := poll(ctx, func() (bool, error) {
-		calls := slices.DeleteFunc(slack.Requests(), func(r chatdmtest.Request) bool { return r.Method != taskType })
+		calls := slices.DeleteFunc(t1.Requests(), func(r chatdmtest.Request) bool { return r.Method != taskType })
 		if len(calls) >= stalled {
 			victim = strings.TrimPrefix(calls[stalled-1].Header.Get("User-Agent"), "fleet/")
 		}
@@ -109,15 +135,21 @@ func (p *program) demo(ctx context.Context) error {
 	say("Worker %s is killed with SIGKILL while it waits for a response.", victim)
 
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
-	orphans, err := orphaned(ctx, inspector, demoName)
+	orphans, err := orphaned(ctx, inspector, t1.queue(), t2.queue())
 	if err != nil {
 		return err
 	}
-	say("The other workers have finished. The tasks of the killed one remain: %s.", strings.Join(orphans, ", "))
+	var list []string
+	for queue, ids := range orphans {
+		for _, id := range ids {
+			list = append(list, id+" of "+queue)
+		}
+	}
+	say("The other workers have finished T1 and T2. The tasks of the killed one remain: %s.", strings.Join(list, ", "))
 	say("asynq recovers them a minute or two after the kill, when their leases have expired.")
 	if !p.wait {
 		say("To save time, the demo makes their leases expire (-wait waits instead).")
-		if err := age(ctx, rdb, demoName, orphans); err != nil {
+		if err := age(ctx, rdb, orphans); err != nil {
 			return err
 		}
 	}
@@ -125,7 +157,7 @@ func (p *program) demo(ctx context.Context) error {
 		return err
 	}
 	say("Worker %s is started again.", victim)
-	if err := drained(ctx, inspector, demoName); err != nil {
+	if err := drained(ctx, inspector, t1.queue(), t2.queue()); err != nil {
 		return err
 	}
 	for name, worker := range workers {
@@ -138,145 +170,34 @@ func (p *program) demo(ctx context.Context) error {
 			return fmt.Errorf("worker %s: %w", name, err)
 		}
 	}
-	say("The queue is empty, and the workers have stopped.\n")
+	say("The queues of T1 and T2 are empty, and the workers have stopped.")
 
-	r, err := read(inspector, demoName)
-	if err != nil {
-		return err
-	}
-	r.print(p.stdout)
-	byStatus := fakeslack.Statuses(slack, taskType)
-	slack.Limit(taskType, 0, 0)
-	open, err := fakeslack.StillOpen(ctx, client, ids)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(p.stdout, "The fake Slack received %d requests that succeeded or named a bad ID, %d above the rate limit (429),\n%d that failed with 500, and %d whose response was lost.\n",
-		byStatus[200], byStatus[429], byStatus[500], byStatus[0])
-	fmt.Fprintf(p.stdout, "%d direct messages are still open.\n", len(open))
-	if len(open) > 0 {
-		return errors.New("direct messages were left open")
+	for _, w := range workspaces {
+		if err := w.print(ctx, p, inspector); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// startRedis starts a redis-server on loopback that keeps nothing on disk.
-func startRedis(ctx context.Context) (rdb *redis.Client, stop func(), err error) {
-	path, err := exec.LookPath("redis-server")
+// print prints what happened to the tasks of a workspace.
+func (w *demoWorkspace) print(ctx context.Context, p *program, inspector *asynq.Inspector) error {
+	r, err := read(inspector, w.queue())
 	if err != nil {
-		return nil, nil, errors.New("redis-server is not installed (on Debian: apt-get install redis-server)")
+		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // finds a free port
+	fmt.Fprintln(p.stdout)
+	r.print(p.stdout)
+	byStatus := fakeslack.Statuses(w.Slack, taskType)
+	w.Limit(taskType, 0, 0)
+	open, err := fakeslack.StillOpen(ctx, w.client, w.ids)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	addr := l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(addr)
-	server := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no") //nolint:noctx // stop ends it after its clients
-	if err := server.Start(); err != nil {
-		return nil, nil, err
-	}
-	rdb = redis.NewClient(&redis.Options{Addr: addr})
-	stop = func() {
-		rdb.Close()
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	err = poll(ctx, func() (bool, error) { return rdb.Ping(ctx).Err() == nil, nil })
-	if err != nil {
-		stop()
-		return nil, nil, fmt.Errorf("redis-server does not respond on %s: %w", addr, err)
-	}
-	return rdb, stop, nil
-}
-
-// fleet starts processes of this program.
-type fleet struct {
-	redis, name, slack, token string
-	perMinute                 int
-	stderr                    io.Writer
-	started                   []*exec.Cmd
-}
-
-func (f *fleet) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	self, _ := os.Executable() // Start fails if the path is empty
-	cmd := exec.CommandContext(ctx, self, append([]string{name, "-redis", f.redis, "-name", f.name}, args...)...)
-	cmd.Env = append(os.Environ(), "SLACK_TOKEN="+f.token, "SLACK_API_URL="+f.slack)
-	cmd.Stderr = f.stderr
-	return cmd
-}
-
-func (f *fleet) start(ctx context.Context, worker string) (*exec.Cmd, error) {
-	cmd := f.command(ctx, "work", "-worker", worker, "-per-minute", fmt.Sprint(f.perMinute))
-	err := cmd.Start()
-	if err == nil {
-		f.started = append(f.started, cmd)
-	}
-	return cmd, err
-}
-
-// wait waits for all started processes.
-func (f *fleet) wait() {
-	for _, cmd := range f.started {
-		_ = cmd.Wait()
-	}
-}
-
-// poll calls done until it reports true or an error.
-func poll(ctx context.Context, done func() (bool, error)) error {
-	for {
-		if ok, err := done(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// drained waits until all tasks are finished or archived.
-func drained(ctx context.Context, inspector *asynq.Inspector, queue string) error {
-	return poll(ctx, func() (bool, error) {
-		q, err := inspector.GetQueueInfo(queue)
-		return err == nil && q.Pending+q.Scheduled+q.Retry+q.Active == 0, err
-	})
-}
-
-// orphaned waits until only tasks of killed workers remain, and returns their IDs.
-// Those tasks have been running for two seconds, longer than any call in the demo.
-func orphaned(ctx context.Context, inspector *asynq.Inspector, queue string) (ids []string, err error) {
-	active, since := 0, time.Now()
-	err = poll(ctx, func() (bool, error) {
-		q, err := inspector.GetQueueInfo(queue)
-		if err == nil && (q.Pending+q.Scheduled+q.Retry > 0 || q.Active != active) {
-			active, since = q.Active, time.Now()
-		}
-		return time.Since(since) > 2*time.Second, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	tasks, err := inspector.ListActiveTasks(queue, asynq.PageSize(1000))
-	for _, task := range tasks {
-		ids = append(ids, task.ID)
-	}
-	return ids, err
-}
-
-// age makes the leases of tasks a minute older. asynq has no setting for that.
-func age(ctx context.Context, rdb *redis.Client, queue string, ids []string) error {
-	for _, id := range ids {
-		err := rdb.ZAddArgsIncr(ctx, "asynq:{"+queue+"}:lease", redis.ZAddArgs{
-			XX: true, Members: []redis.Z{{Score: -60, Member: id}},
-		}).Err()
-		if err != nil && !errors.Is(err, redis.Nil) { // Nil: the task is finished
-			return err
-		}
+	fmt.Fprintf(p.stdout, "The fake Slack received %d requests that got 200, %d above the rate limit (429),\n%d that failed with 500, and %d whose response was lost.\n%d direct messages are still open.\n",
+		byStatus[200], byStatus[429], byStatus[500], byStatus[0], len(open))
+	if left := r.queue.Pending + r.queue.Retry + r.queue.Active; len(open) > left {
+		return errors.New("direct messages were left open")
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 // taskType names the tasks that close a conversation.
 const taskType = "conversations.close"
 
-// closeTask is the payload of a task.
+// closeTask is the payload of a task. The name of its queue is that of its workspace.
 type closeTask struct {
 	Channel string `json:"channel"`
 }
@@ -41,10 +41,10 @@ func (p *program) enqueue(ctx context.Context, rdb *redis.Client) error {
 		if err != nil {
 			return err
 		}
-		// The conversation's ID is the task's ID, so a conversation never has two tasks,
-		// even if the first is finished or a dead letter.
+		// The conversation's ID is the task's ID in the queue of its workspace, so a
+		// conversation never has two tasks, even if the first is finished or a dead letter.
 		_, err = client.EnqueueContext(ctx, asynq.NewTask(taskType, payload),
-			asynq.Queue(p.name), asynq.TaskID(id), asynq.Timeout(taskTimeout), asynq.Retention(p.keep))
+			asynq.Queue(p.queueOf(p.workspace)), asynq.TaskID(id), asynq.Timeout(taskTimeout), asynq.Retention(p.keep))
 		switch {
 		case err == nil:
 			added++

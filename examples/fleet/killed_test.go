@@ -62,7 +62,7 @@ func killOne(t *testing.T) (had, limited int) {
 	t.Cleanup(w.server.Close)
 
 	var log buffer
-	f := &fleet{redis: b.addr, name: b.name, slack: w.server.URL + "/api", token: chatdmtest.BotToken, perMinute: perMinute, stderr: &log}
+	f := &fleet{redis: b.addr, name: b.name, env: []string{"SLACK_TOKEN=" + chatdmtest.BotToken, "SLACK_API_URL=" + w.server.URL + "/api"}, perMinute: perMinute, stderr: &log}
 	workers := make(map[string]*exec.Cmd)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer f.wait()
@@ -105,7 +105,7 @@ func killOne(t *testing.T) (had, limited int) {
 
 	orphans, err := orphaned(ctx, b.inspector, b.name)
 	if err == nil {
-		err = age(ctx, b.redis, b.name, orphans)
+		err = age(ctx, b.redis, orphans)
 	}
 	if err == nil {
 		workers[victim], err = f.start(ctx, victim)
@@ -143,11 +143,11 @@ func killOne(t *testing.T) (had, limited int) {
 	}
 	b.slack.Limit(taskType, 0, 0)
 	b.mustBeClosed(t)
-	t.Logf("killed %s with %d tasks; %d conversations were closed by a call whose response was lost; %d responses had status 429", victim, len(orphans), r.outcomes()[closedEarlier], w.limited)
+	t.Logf("killed %s with %d tasks; %d conversations were closed by a call whose response was lost; %d responses had status 429", victim, len(orphans[b.name]), r.outcomes()[closedEarlier], w.limited)
 	if t.Failed() {
 		t.Log(log.String())
 	}
-	return len(orphans), w.limited
+	return len(orphans[b.name]), w.limited
 }
 
 // witness is a slow fake Slack that records what changes.

@@ -2,20 +2,26 @@
 // sweep example with a task queue, asynq, and a rate limit in the same Redis.
 //
 // A producer enqueues one task per conversation, and workers on any number of
-// machines process them:
+// machines process them. They can serve several workspaces:
 //
+//   - Workspaces: each workspace has its own queue, token, and rate limit, so it neither
+//     delays nor stops the others. The queue of a task names its workspace, such as
+//     T012AB3C4/A0KRD7HC3. A worker begins to serve a workspace when its queue appears.
 //   - Delivery: asynq delivers a task at least once. It delivers a task again if it
 //     failed, or a minute or two after its worker was killed. A conversation may
 //     therefore be closed twice, which is safe: the second call succeeds and reports
 //     AlreadyClosed. A task needs no lock, and no check before the call.
-//   - Rate limit: Slack counts the calls of all machines together. All workers
-//     share one limiter in Redis, and if one of them gets a 429, they all pause.
+//   - Rate limit: Slack counts the calls of all machines together, and those of each
+//     workspace separately. All workers share one limiter per workspace in Redis, and
+//     if one of them gets a 429, they all pause that workspace.
 //   - Retries: a delivery makes one attempt, and asynq does the retries. A task that
 //     cannot succeed is archived immediately (a dead letter). A temporary failure is
 //     retried with asynq's backoff, 25 times in three weeks. A 429 postpones the
 //     task for as long as Slack requests, and does not count as a retry.
-//   - Credentials: a worker stops if Slack rejects its token. Otherwise, it would
-//     fail every task. The token is never stored in Redis.
+//   - Credentials: if Slack rejects the token of a workspace, a worker sets its tasks
+//     aside: it leaves them in their queue, reports the reason, and tries again ten
+//     minutes later. Otherwise, it would fail every task. A worker that has only one
+//     token stops instead. Redis stores tokens only if they rotate.
 //
 // The tasks are only as durable as Redis. Configure Redis to write to disk
 // (appendonly yes) and never evict keys (maxmemory-policy noeviction).
@@ -23,12 +29,11 @@
 // Without a command, fleet runs a demo with its own Redis and a fake Slack, and
 // kills a worker in the middle of a call.
 //
-// This file chooses the command, enqueue.go is the producer, and work.go is the
-// worker.
+// This file chooses the command, and enqueue.go is the producer. A worker is in
+// work.go, and what it does for one workspace is in workspace.go.
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -56,12 +61,14 @@ type program struct {
 
 	redis, name string
 	// The flags of enqueue.
-	ids  string
-	keep time.Duration
+	workspace string
+	ids       string
+	keep      time.Duration
 	// The flags of work.
 	worker      string
 	perMinute   int
 	concurrency int
+	setAside    time.Duration
 	// The flag of the demo.
 	wait bool
 }
@@ -92,14 +99,16 @@ func (p *program) command(ctx context.Context, args []string) error {
 		flags.BoolVar(&p.wait, "wait", false, "wait a minute or two until asynq recovers the tasks of the killed worker")
 	case "enqueue":
 		run = p.enqueue
+		flags.StringVar(&p.workspace, "workspace", "", "enqueue for the workspace with this `ID`; without it, the worker uses SLACK_TOKEN")
 		flags.StringVar(&p.ids, "ids", "", "enqueue the IDs in `FILE`, one per line; - is standard input")
 		flags.DurationVar(&p.keep, "keep", 24*time.Hour, "keep finished tasks for `TIME`; until then, their IDs cannot be enqueued again")
 	case "work":
 		run = p.work
 		host, _ := os.Hostname()
 		flags.StringVar(&p.worker, "worker", fmt.Sprint(host, "-", os.Getpid()), "record `NAME` in the results")
-		flags.IntVar(&p.perMinute, "per-minute", 20, "send at most `N` calls per minute, all workers together; must be the same for all of them")
-		flags.IntVar(&p.concurrency, "concurrency", 2, "process at most `N` tasks at once")
+		flags.IntVar(&p.perMinute, "per-minute", 20, "send at most `N` calls per minute to a workspace, all workers together; must be the same for all of them")
+		flags.IntVar(&p.concurrency, "concurrency", 2, "process at most `N` tasks of a workspace at once")
+		flags.DurationVar(&p.setAside, "set-aside", 10*time.Minute, "try a workspace again `TIME` after Slack rejected its token")
 	case "status":
 		run = p.status
 	default:
@@ -107,7 +116,7 @@ func (p *program) command(ctx context.Context, args []string) error {
 	}
 	if run != nil {
 		flags.StringVar(&p.redis, "redis", "", "the `ADDR` of Redis")
-		flags.StringVar(&p.name, "name", "", "the `NAME` of the queue and the rate limit")
+		flags.StringVar(&p.name, "name", "", "the `NAME` of the queues and the rate limits")
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(p.stdout, "%s\nFlags of %s:\n", usage, strings.TrimSpace("fleet "+name))
@@ -132,29 +141,4 @@ func (p *program) command(ctx context.Context, args []string) error {
 	}
 	defer rdb.Close()
 	return run(ctx, rdb)
-}
-
-// connect returns the Redis client that asynq and the limiter share.
-func (p *program) connect(ctx context.Context) (*redis.Client, error) {
-	addr := cmp.Or(p.redis, p.env("REDIS_URL"))
-	if addr == "" {
-		return nil, errors.New("-redis or REDIS_URL must be set")
-	}
-	if !strings.Contains(addr, "://") {
-		addr = "redis://" + addr
-	}
-	opts, err := redis.ParseURL(addr)
-	if err != nil {
-		// The text of err may contain a part of the password.
-		return nil, errors.New("the address of Redis must be host:port or redis[s]://user:password@host:port/0")
-	}
-	// The Redis client must not retry: taking a task from the queue twice would take
-	// two tasks. asynq has its own retries, and the limiter reports failures.
-	opts.MaxRetries, opts.DialerRetries = -1, 1
-	rdb := redis.NewClient(opts)
-	if err := rdb.Ping(ctx).Err(); err != nil {
-		rdb.Close()
-		return nil, fmt.Errorf("redis at %s: %w", opts.Addr, err)
-	}
-	return rdb, nil
 }

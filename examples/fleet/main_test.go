@@ -275,9 +275,10 @@ func TestDemo(t *testing.T) {
 	b := new(bench)
 	code, stdout, stderr := b.run(t.Context(), "")
 	for _, want := range []string{
-		"61 enqueued, 0 already known\n0 enqueued, 61 already known\n", "is killed with SIGKILL", "60 finished, 1 dead letters",
+		"61 enqueued, 0 already known\n31 enqueued, 0 already known\n11 enqueued, 0 already known\n0 enqueued, 61 already known\n",
+		"is killed with SIGKILL", "60 finished, 1 dead letters", "30 finished, 1 dead letters", "postponed: slack conversations.close: token_revoked",
 		"dead letter D0UNKNOWN: slack conversations.close: channel_not_found", "0 above the rate limit (429),\n1 that failed with 500",
-		"\n0 direct messages are still open.\n",
+		"\n0 direct messages are still open.\n", "\n10 direct messages are still open.\n",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the output lacks %q", want)
@@ -488,7 +489,7 @@ func TestStopped(t *testing.T) {
 	b.enqueue(t, "5 enqueued, 0 already known", b.ids...)
 	b.slack.Fail(taskType, 1, chatdmtest.Fault{Delay: time.Second})
 	var log buffer
-	f := &fleet{redis: b.addr, name: b.name, slack: b.slack.URL, token: chatdmtest.BotToken, perMinute: 3, stderr: &log}
+	f := &fleet{redis: b.addr, name: b.name, env: []string{"SLACK_TOKEN=" + chatdmtest.BotToken, "SLACK_API_URL=" + b.slack.URL}, perMinute: 3, stderr: &log}
 	worker, err := f.start(t.Context(), "w")
 	if err != nil {
 		t.Fatal(err)

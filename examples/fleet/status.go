@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -16,27 +15,35 @@ import (
 )
 
 func (p *program) status(_ context.Context, rdb *redis.Client) error {
-	r, err := read(asynq.NewInspectorFromRedisClient(rdb), p.name)
-	if errors.Is(err, asynq.ErrQueueNotFound) {
+	list, err := p.workspaces(rdb)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
 		return fmt.Errorf("there is no queue %s: nothing was enqueued, or Redis lost its data", p.name)
 	}
-	if err == nil {
+	for _, workspace := range list {
+		r, err := read(asynq.NewInspectorFromRedisClient(rdb), p.queueOf(workspace))
+		if err != nil {
+			return err
+		}
 		r.print(p.stdout)
 	}
-	return err
+	return nil
 }
 
 // report is the state of the tasks of a queue. It may miss a task that changes its
 // state in the meantime, or count it twice.
 type report struct {
-	queue   *asynq.QueueInfo
-	done    map[result]int
-	retries int
-	dead    []*asynq.TaskInfo
+	queue     *asynq.QueueInfo
+	done      map[result]int
+	postponed map[string]int // by the last error
+	retries   int
+	dead      []*asynq.TaskInfo
 }
 
 func read(inspector *asynq.Inspector, queue string) (*report, error) {
-	r := &report{done: make(map[result]int)}
+	r := &report{done: make(map[result]int), postponed: make(map[string]int)}
 	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
 		inspector.ListPendingTasks, inspector.ListActiveTasks, inspector.ListRetryTasks, inspector.ListArchivedTasks, inspector.ListCompletedTasks,
 	} {
@@ -62,6 +69,9 @@ func read(inspector *asynq.Inspector, queue string) (*report, error) {
 func (r *report) add(task *asynq.TaskInfo) {
 	r.retries += task.Retried
 	switch task.State {
+	case asynq.TaskStateRetry:
+		text, _, _ := strings.Cut(task.LastErr, " (") // omit the request ID
+		r.postponed[text]++
 	case asynq.TaskStateArchived:
 		r.dead = append(r.dead, task)
 	case asynq.TaskStateCompleted:
@@ -73,7 +83,7 @@ func (r *report) add(task *asynq.TaskInfo) {
 	}
 }
 
-// maxShown limits the dead letters that print prints.
+// maxShown limits the errors, and the dead letters, that print prints.
 const maxShown = 20
 
 func (r *report) print(out io.Writer) {
@@ -84,6 +94,10 @@ func (r *report) print(out io.Writer) {
 		return cmp.Or(cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.Outcome, b.Outcome))
 	}) {
 		fmt.Fprintf(out, "%6d  %s (worker %s)\n", r.done[done], done.Outcome, done.Worker)
+	}
+	texts := slices.SortedFunc(maps.Keys(r.postponed), func(a, b string) int { return cmp.Compare(r.postponed[b], r.postponed[a]) })
+	for _, text := range texts[:min(len(texts), maxShown)] {
+		fmt.Fprintf(out, "%6d  postponed: %s\n", r.postponed[text], text)
 	}
 	for i, task := range r.dead {
 		if i == maxShown {

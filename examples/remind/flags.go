@@ -29,7 +29,7 @@ are escaped. See https://pkg.go.dev/text/template.
 
 To continue after Ctrl-C, a crash, or an error, run the same command again. Nobody
 is reminded twice. Run only one process at a time, and keep the state file, which
-holds when the first run with each name began.
+records when the first run with each name began.
 
 Exit codes:
   0    everyone has been reminded
@@ -47,8 +47,8 @@ func (p *program) parse(args []string) (help bool, err error) {
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&p.people, "people", "", "remind the people in the CSV `FILE`")
 	flags.StringVar(&p.text, "text", "", "send each of them the text in the template `FILE`")
-	flags.StringVar(&p.name, "run", "", "`NAME` this reminder, for example 2026-11-21; later runs with this name continue it")
-	flags.StringVar(&p.state, "state", "", "remember in `FILE` when the first run began (default: the name of the CSV and .state)")
+	flags.StringVar(&p.name, "run", "", "the `NAME` of this reminder, for example 2026-11-21; later runs with this name continue it")
+	flags.StringVar(&p.state, "state", "", "remember in `FILE` when the first run began (default: the name of the CSV plus .state)")
 	flags.BoolVar(&p.dryRun, "dry-run", false, "find the people and print the texts, but post nothing")
 	flags.IntVar(&p.perMinute, "per-minute", 10, "on Rocket.Chat, call each endpoint at most `N` times per minute; 0 means no limit")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {

@@ -8,8 +8,8 @@
 //
 //	Hi {{.name}}, your laptop is due on {{.day}}. Please bring it to <#C024BE91L>.
 //
-// It needs no list of the people that it has reminded, because each message has a key,
-// which is made of the name of the run. chatdm posts one message per key and conversation.
+// It needs no list of the people that it has reminded, because each message has a key
+// that contains the name of the run. chatdm posts one message per key and conversation.
 //
 // Without configuration, it runs a demo on a fake Slack. -help lists the settings.
 //
@@ -42,7 +42,7 @@ type program struct {
 	stdout, stderr io.Writer
 	settle         time.Duration   // see chatdm.WithSettleTime
 	grace          time.Duration   // for calls in flight after an interrupt
-	options        []chatdm.Option // of the tests
+	options        []chatdm.Option // for the tests
 
 	// The flags.
 	people, text, name, state string

@@ -9,7 +9,7 @@ import (
 	"github.com/chatdm/chatdm"
 )
 
-// report prints what became of the people, and returns the exit code. An error says why
+// report prints the results, and returns the exit code. An error says why
 // the job stopped early.
 func (p *program) report(j *job, stopped error) (int, error) {
 	byOutcome := make(map[outcome][]result)
@@ -32,7 +32,7 @@ func (p *program) report(j *job, stopped error) (int, error) {
 	}{
 		{unreachable, "Not reached:"},
 		{unknown, "May have been reminded; run the same command again to find out:"},
-		{failed, "Failed; run the same command again if the reason has gone:"},
+		{failed, "Failed; run the same command again once the cause is fixed:"},
 	} {
 		if len(byOutcome[list.outcome]) > 0 {
 			fmt.Fprintln(p.stdout, list.title)

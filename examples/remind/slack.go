@@ -89,8 +89,8 @@ var slackRules = &rules{
 	},
 }
 
-// slackText is a value that templates compare as it is, but print with the characters
-// escaped that Slack would read as a link or a mention.
+// slackText is a value that templates compare unescaped, but print escaped, because Slack
+// would read some characters as a link or a mention.
 type slackText string
 
 func (t slackText) String() string {

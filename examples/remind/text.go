@@ -11,7 +11,7 @@ import (
 	"text/template"
 )
 
-// compose sets the text of each person from the template in a file. A person who is in
+// compose sets the text of each person from the template in a file. A person who is on
 // several lines gets one message, so their texts must be equal.
 func compose(path string, people []person, rules *rules) ([]person, error) {
 	content, err := os.ReadFile(path)

@@ -17,8 +17,8 @@ const (
 	// workers is how many people are reminded at once. That is safe because no two
 	// workers use the same conversation.
 	workers = 4
-	// maxFailures is how many people in a row may fail for reasons that do not concern
-	// them. Then the job stops, because the others would fail too.
+	// maxFailures is the number of failures in a row that are not about the person. Then
+	// the job stops, because the others would fail too.
 	maxFailures = 10
 )
 
@@ -31,13 +31,13 @@ type job struct {
 	grace    time.Duration // for calls in flight after an interrupt
 	out      io.Writer
 
-	mu      sync.Mutex
-	results []result          // of the people who have had their turn
-	owners  map[string]string // of the conversations
-	inARow  int               // failures
+	mu             sync.Mutex
+	results        []result          // of the people processed so far
+	owners         map[string]string // of the conversations
+	failuresInARow int
 }
 
-// result is what became of one person.
+// result says how the reminder of one person ended.
 type result struct {
 	person
 	outcome outcome
@@ -57,11 +57,11 @@ const (
 )
 
 // run reminds the people. It returns nil after the last one, even if some could not be
-// reminded, and otherwise why it stopped before.
+// reminded. Otherwise, it returns the reason why it stopped early.
 func (j *job) run(parent context.Context) error {
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
-	// When ctx ends, nobody else has their turn, but calls in flight may finish.
+	// When ctx ends, no other reminder begins, but calls in flight may finish.
 	calls, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(j.grace, end) })()
@@ -144,19 +144,19 @@ func (j *job) record(r result) error {
 	var stop error
 	switch err := r.err; {
 	case err == nil:
-		j.inARow = 0
+		j.failuresInARow = 0
 	case errors.Is(err, chatdm.ErrEffectUnknown):
 		r.outcome = unknown
 	case errors.Is(err, chatdm.KindNotFound), errors.Is(err, chatdm.KindUnreachable):
 		r.outcome = unreachable
-		j.inARow = 0
+		j.failuresInARow = 0
 	case errors.Is(err, chatdm.KindUnauthenticated), errors.Is(err, chatdm.KindPermissionDenied):
 		return err
 	case errors.Is(err, chatdm.KindCanceled):
-		return nil // the person has not had their turn
+		return nil // the person was not reminded, and is not in the results
 	default:
 		r.outcome = failed
-		if j.inARow++; j.inARow == maxFailures {
+		if j.failuresInARow++; j.failuresInARow == maxFailures {
 			stop = fmt.Errorf("%d people in a row failed; the last: %w", maxFailures, err)
 		}
 	}

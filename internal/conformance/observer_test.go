@@ -134,9 +134,9 @@ func TestObserver(t *testing.T) {
 		lost := "no complete response: broken pipe [redacted]; the call may have taken effect"
 		want := []string{
 			"call slack.conversations.close",
-			"wait limiter 0s after 0 ", "/wait limiter 3s <nil>", "wait token_refresh 0s after 0 ", "/wait token_refresh 0s <nil>",
+			"wait token_refresh 0s after 0 ", "/wait token_refresh 0s <nil>", "wait limiter 0s after 0 ", "/wait limiter 3s <nil>",
 			"attempt 1 POST " + closing, "/attempt 1 200 r1 token_expired unauthenticated <nil> 0s",
-			"wait limiter 0s after 1 unauthenticated", "/wait limiter 0s <nil>", "wait token_refresh 0s after 0 ", "/wait token_refresh 2s <nil>",
+			"wait token_refresh 0s after 1 unauthenticated", "/wait token_refresh 2s <nil>", "wait limiter 0s after 0 ", "/wait limiter 0s <nil>",
 			"attempt 2 POST " + closing, "/attempt 2 429  ratelimited rate_limited earlier attempt: token_expired 0s",
 			"wait server_pause 30s after 2 rate_limited", "/wait server_pause 30s <nil>", "wait limiter 0s after 0 ", "/wait limiter 0s <nil>", "wait token_refresh 0s after 0 ", "/wait token_refresh 0s <nil>",
 			"attempt 3 POST " + closing, "/attempt 3 503   unavailable earlier attempt: ratelimited 0s",
@@ -148,7 +148,7 @@ func TestObserver(t *testing.T) {
 		}
 		end := []string{
 			"call slack.chat.postMessage",
-			"wait limiter 0s after 0 ", "/wait limiter 0s <nil>", "wait token_refresh 0s after 0 ", "/wait token_refresh 0s <nil>",
+			"wait token_refresh 0s after 0 ", "/wait token_refresh 0s <nil>", "wait limiter 0s after 0 ", "/wait limiter 0s <nil>",
 			"attempt 1 POST " + posting, "/attempt 1 0   unavailable " + lost + " 0s", "/call slack.chat.postMessage 1 attempts, status 0,  unavailable, 0s",
 		}
 		if diff := cmp.Diff(end, r.lines[max(0, len(r.lines)-len(end)):]); diff != "" {

@@ -81,6 +81,9 @@ var methods = map[string]method{
 	"chatdm.ConversationsService.History": {"slack", "conversations.history", true, `{"ok":true,"messages":[{"ts":"1.000000"}]}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return first(c.Conversations.History(ctx, chatdm.ConversationsHistoryParams{Channel: "D1"}))
 	})},
+	"chatdm.ConversationsService.Replies": {"slack", "conversations.replies", true, `{"ok":true,"messages":[{"ts":"1.000000"}]}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
+		return first(c.Conversations.Replies(ctx, chatdm.ConversationsRepliesParams{Channel: "D1", TS: "1.000000"}))
+	})},
 	"chatdm.ChatService.PostMessage": {"slack", "chat.postMessage", false, posted, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return c.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi"})
 	})},

@@ -51,10 +51,8 @@ func (a *attempt) RoundTrip(outer *http.Request) (_ *http.Response, err error) {
 	// Set the header and the body here, because http.Client would copy them.
 	req := outer.WithContext(ctx)
 	req.Host = req.URL.Host
-	req.Header = e.header()
-	if c.credential != nil {
-		maps.Copy(req.Header, c.credential.Header)
-	}
+	req.Header = maps.Clone(*e.header)
+	c.credential.set(req.Header)
 	if e.jar != nil { // http.Client would send a second Cookie header
 		for _, cookie := range e.jar.Cookies(req.URL) {
 			req.AddCookie(cookie)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 // Config holds the settings of a client. New validates it.
 type Config struct {
 	BaseURL          string
+	defaultBase      string
 	HTTPClient       *http.Client
 	UserAgent        string
 	Header           http.Header
@@ -27,9 +29,9 @@ type Config struct {
 	Retry            RetryPolicy
 	Limiter          Limiter
 	Source           CredentialSource // nil if the credential does not change
-	Logger           *slog.Logger     // of a credential source
+	Logger           *slog.Logger     // for credential sources
 	Observer         Observer         // nil if there is none
-	LogObserver      Observer         // likewise
+	LogObserver      Observer         // of WithLogger; nil if there is none
 	MaxResponseBytes int64
 	InsecureHTTP     bool
 	StrictIM         bool                                  // Slack only
@@ -102,12 +104,13 @@ type (
 	}
 )
 
-// The reasons of a wait.
+// The reasons for a wait.
 const (
 	WaitBackoff = "backoff"
 	WaitPause   = "server_pause"
 	WaitLimiter = "limiter"
 	WaitRefresh = "token_refresh"
+	WaitSettle  = "settle"
 )
 
 // observers report to several observers. Each gets the context of the one before it.
@@ -155,9 +158,37 @@ func (all observers) WaitEnd(ctx context.Context, w WaitInfo, end WaitEnd) {
 // Credential authenticates attempts. It is always used as a pointer, because fmt does
 // not print what a nested pointer points to.
 type Credential struct {
-	Owner  string // the user, if the platform needs to know it
-	Secret string
-	Header http.Header // must not be modified
+	Owner     string // the user, if the platform needs to know it
+	Secret    string
+	header    [2]headerField
+	spellings []string // of Secret
+}
+
+type headerField struct {
+	name   string // in canonical form, or empty
+	values []string
+}
+
+// NewCredential returns a Credential that sets at most two header fields. The header
+// alternates names and values.
+func NewCredential(owner, secret string, header ...string) *Credential {
+	c := &Credential{Owner: owner, Secret: secret, spellings: appendSpellings(nil, secret)}
+	for i := 0; i < len(header); i += 2 {
+		c.header[i/2] = headerField{header[i], header[i+1 : i+2 : i+2]}
+	}
+	return c
+}
+
+// set sets the header fields. A nil Credential has none.
+func (c *Credential) set(header http.Header) {
+	if c == nil {
+		return
+	}
+	for _, field := range c.header {
+		if field.name != "" {
+			header[field.name] = field.values
+		}
+	}
 }
 
 // CredentialSource supplies the credential of each attempt. If it returns a *Failure, the
@@ -170,20 +201,44 @@ type CredentialSource interface {
 // rejected.
 type CredentialRefresher interface {
 	CredentialSource
-	Refresh(ctx context.Context, stale *Credential) (*Credential, error)
+	// CanRefresh reports whether to call Refresh after an error code.
+	CanRefresh(code string) bool
+	// Refresh returns another credential. If it returns nil and a nil error, the call keeps
+	// its failure.
+	Refresh(ctx context.Context, stale *Credential, code string) (*Credential, error)
 }
 
 // NewConfig applies options to the default configuration. It ignores nil options.
 func NewConfig[Option ~func(*Config)](baseURL string, opts []Option) Config {
-	cfg := Config{BaseURL: baseURL, Header: make(http.Header), MaxResponseBytes: 4 << 20, SettleTime: DefaultSettleTime}
+	cfg := Config{BaseURL: baseURL, defaultBase: baseURL, MaxResponseBytes: 4 << 20, SettleTime: DefaultSettleTime}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&cfg)
 		}
 	}
-	cfg.UserAgent = cmp.Or(cfg.UserAgent, "chatdm/"+Version+" (+https://github.com/chatdm/chatdm)")
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, defaultUserAgent)
 	return cfg
 }
+
+const defaultUserAgent = "chatdm/" + Version + " (+https://github.com/chatdm/chatdm)"
+
+// header returns the header of each request, without credentials. Clients without settings
+// for it share one.
+func (cfg *Config) header(contentType string) *http.Header {
+	if cfg.UserAgent == defaultUserAgent && len(cfg.Header) == 0 {
+		if shared, ok := sharedHeaders.Load(contentType); ok {
+			return shared.(*http.Header)
+		}
+	}
+	header := http.Header{"Accept": {"application/json"}, "Content-Type": {contentType}, "User-Agent": {cfg.UserAgent}}
+	maps.Copy(header, cfg.Header)
+	if cfg.UserAgent == defaultUserAgent && len(cfg.Header) == 0 {
+		sharedHeaders.Store(contentType, &header)
+	}
+	return &header
+}
+
+var sharedHeaders sync.Map // from a content type to a *http.Header
 
 // DefaultSettleTime is the default of Config.SettleTime.
 const DefaultSettleTime = 90 * time.Second
@@ -226,12 +281,22 @@ func (cfg *Config) validate(urlName string) (*url.URL, error) {
 			return nil, fmt.Errorf("WithHeader: %w", err)
 		}
 	}
+	if shared, ok := defaultBases.Load(cfg.BaseURL); ok {
+		return shared.(*url.URL), nil
+	}
 	base, err := parseBase(cfg.BaseURL, cfg.InsecureHTTP)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", urlName, err)
 	}
+	if cfg.BaseURL == cfg.defaultBase {
+		defaultBases.Store(cfg.BaseURL, base)
+	}
 	return base, nil
 }
+
+// defaultBases holds the parsed base URLs of the platforms that have a default, so that
+// most clients share one. A *url.URL is never modified.
+var defaultBases sync.Map
 
 // reservedHeaders are set by the client, net/http, or another option. net/http
 // retries a POST that has an idempotency key.

@@ -1,7 +1,7 @@
 // Package engine implements the request path of both clients. It sends the
 // attempts of a call, waits between them, and applies the retry contract.
 //
-// Apart from two settings in Config, it contains nothing specific to a platform. A
+// Apart from a few settings in Config, it contains nothing specific to a platform. A
 // platform supplies data and two functions: Classify says what a response means, and
 // NewError builds the error of a failed call.
 package engine
@@ -11,99 +11,101 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// Platform describes the platform of a client.
+// Platform describes a platform.
 type Platform struct {
-	Service         string              // "slack"; the first part of a limiter key
-	URLName         string              // the name of the base URL in errors
-	Header          map[string]string   // sent with every request
-	Credential      *Credential         // nil if there is none, or a source
-	Secrets         []string            // redacted in all texts, in addition to the credential
-	RequestIDHeader string              // in canonical form
-	NewError        func(Outcome) error // builds the error of a failed call; called once
+	Service         string                       // "slack"; the first part of a limiter key
+	URLName         string                       // the name of the base URL in errors
+	ContentType     string                       // of requests with a body
+	RequestIDHeader string                       // in canonical form
+	NewError        func(*Engine, Outcome) error // builds the error of a failed call; called once
 }
 
 // Engine sends the calls of one client. It is safe for concurrent use.
 type Engine struct {
-	platform Platform // without Header, Credential, and Secrets
+	*settings
+	credential *Credential             // nil if there is none, or if a source supplies it
+	recent     atomic.Pointer[secrets] // the last credentials of a source, and those that Redact got
+	pauses     pauses
+}
+
+// settings are what clients with different credentials can share.
+type settings struct {
+	platform *Platform
 	base     *url.URL
 	timeout  time.Duration
 	retry    RetryPolicy
 	maxBytes int64
 	jar      http.CookieJar
 	limiter  Limiter
+	source   CredentialSource
 	observer Observer // nil if there is none
-	template *http.Request
 	retries  *retryablehttp.Client
-	pauses   *pauses
-
-	credential *Credential // nil if there is none, or a source
-	source     CredentialSource
-	recent     *secrets // the last credentials
-	fixed      *secrets // all other secrets
-
-	// A function, because fmt prints all fields of a struct, but not the variables that a
-	// function captures.
-	header func() http.Header
+	header   *http.Header // without credentials; a pointer, because fmt does not print what a nested pointer points to
+	fixed    *secrets     // in the caller's headers, and others that do not change
 }
 
-// New returns an engine, or an error that names the invalid setting.
-func New(cfg Config, platform Platform) (*Engine, error) {
+// New returns an engine, or an error that names the invalid setting. The secrets are
+// redacted in all texts, in addition to the credential and the caller's headers. Credential
+// is nil if there is none, or if cfg has a source.
+func New(cfg Config, platform *Platform, credential *Credential, secrets ...string) (*Engine, error) {
 	base, err := cfg.validate(platform.URLName)
 	if err != nil {
 		return nil, err
 	}
-	header := make(http.Header, len(platform.Header)+len(cfg.Header)+2)
-	header.Set("Accept", "application/json")
-	header.Set("User-Agent", cfg.UserAgent)
-	for name, value := range platform.Header {
-		header.Set(name, value)
-	}
-	maps.Copy(header, cfg.Header)
-
-	e := &Engine{
+	s := &settings{
+		platform: platform,
 		base:     base,
 		timeout:  cfg.attemptTimeout(),
 		retry:    cfg.Retry.withDefaults(),
 		maxBytes: cfg.MaxResponseBytes,
 		limiter:  cfg.Limiter,
-		pauses:   newPauses(),
-		template: &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1},
-		header:   func() http.Header { return maps.Clone(header) },
-
-		credential: platform.Credential, source: cfg.Source,
-		recent: newSecrets(), fixed: newSecrets(append(platform.Secrets, cfg.headerSecrets()...)...),
+		source:   cfg.Source,
+		header:   cfg.header(platform.ContentType),
 	}
-	if e.credential != nil {
-		e.recent.add(e.credential.Secret)
+	if secrets = append(secrets, cfg.headerSecrets()...); len(secrets) > 0 {
+		s.fixed = newSecrets(secrets...)
 	}
 	if cfg.Observer != nil || cfg.LogObserver != nil {
-		e.observer = observers(slices.DeleteFunc([]Observer{cfg.Observer, cfg.LogObserver}, func(o Observer) bool { return o == nil }))
+		s.observer = observers(slices.DeleteFunc([]Observer{cfg.Observer, cfg.LogObserver}, func(o Observer) bool { return o == nil }))
 	}
-	platform.Header, platform.Credential, platform.Secrets = nil, nil, nil
-	e.platform = platform
+	client := cmp.Or(cfg.HTTPClient, new(http.Client))
+	s.jar = client.Jar
+	s.retries = retriesFor(client.Transport)
+	return &Engine{settings: s, credential: credential}, nil
+}
 
-	client := *cmp.Or(cfg.HTTPClient, new(http.Client))
-	if client.Transport == nil {
-		client.Transport = defaultTransport()
+// retriesFor returns the retry loop that uses a transport, or the default one if it is nil.
+func retriesFor(transport http.RoundTripper) *retryablehttp.Client {
+	if transport == nil {
+		if transport = defaultTransport(); transport == http.RoundTripper(sharedTransport()) {
+			return sharedRetries()
+		}
 	}
-	client.Transport = &attempt{client.Transport}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	e.jar, client.Jar = client.Jar, nil
-	client.Timeout = 0 // each attempt has its own; http.Client would start a goroutine per call
+	return newRetries(transport)
+}
 
-	e.retries = &retryablehttp.Client{
-		HTTPClient: &client,
+var sharedRetries = sync.OnceValue(func() *retryablehttp.Client { return newRetries(sharedTransport()) })
+
+func newRetries(transport http.RoundTripper) *retryablehttp.Client {
+	return &retryablehttp.Client{
+		HTTPClient: &http.Client{
+			Transport:     &attempt{transport},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			// There is no Timeout. Each attempt has its own, and http.Client would start a
+			// goroutine per call.
+		},
 		RetryMax:   math.MaxInt32, // checkRetry counts the attempts
 		CheckRetry: checkRetry,
 		// The library's wait would ignore the deadline and the pauses, so
@@ -112,18 +114,22 @@ func New(cfg Config, platform Platform) (*Engine, error) {
 		PrepareRetry: prepareRetry,
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
-	return e, nil
 }
 
-// WithCredential returns an engine with another credential. It shares everything but the
-// pauses.
-func (e *Engine) WithCredential(credential *Credential, newError func(Outcome) error) *Engine {
-	other := *e
-	other.credential, other.source, other.recent, other.pauses = credential, nil, newSecrets(), newPauses()
-	other.recent.add(credential.Secret)
-	other.platform.NewError = newError
-	return &other
+// WithCredential returns an engine with another credential and, unless it is nil, another
+// limiter. It shares everything else but the pauses.
+func (e *Engine) WithCredential(credential *Credential, limiter Limiter) *Engine {
+	s := e.settings
+	if s.source != nil || limiter != nil {
+		other := *s
+		other.source, other.limiter = nil, cmp.Or(limiter, s.limiter)
+		s = &other
+	}
+	return &Engine{settings: s, credential: credential}
 }
+
+// NewError builds an error of the platform.
+func (e *Engine) NewError(o Outcome) error { return e.platform.NewError(e, o) }
 
 // BaseURL returns the base URL without a trailing slash.
 func (e *Engine) BaseURL() string { return e.base.String() }
@@ -145,7 +151,7 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 		if r.Verb == http.MethodGet {
 			u.RawQuery = string(r.Body)
 		}
-		req := e.template.WithContext(c)
+		req := template.WithContext(c)
 		req.Method, req.URL, req.Header = r.Verb, &u, noHeader
 		// Ignore the response: the attempt has read and classified it.
 		_, err := e.retries.Do(&retryablehttp.Request{Request: req})
@@ -156,7 +162,7 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 	}
 	var err error
 	if c.failure != nil {
-		err = e.platform.NewError(c.outcome())
+		err = e.NewError(c.outcome())
 	}
 	if e.observer != nil {
 		resp := &c.response
@@ -172,14 +178,14 @@ func (e *Engine) Owner(ctx context.Context, method string) (string, error) {
 	}
 	c := &call{Context: ctx, engine: e, request: &Request{Method: method}}
 	if c.record(c.authenticate()); c.failure != nil {
-		return "", e.platform.NewError(c.outcome())
+		return "", e.NewError(c.outcome())
 	}
 	return c.credential.Owner, nil
 }
 
 // Fail returns the error of a call that fails outside Send.
 func (e *Engine) Fail(method, kind string, attempts int, cause error) error {
-	return e.platform.NewError(Outcome{Method: method, Failure: Failure{Kind: kind, Err: e.Cause(cause)}, Attempts: attempts})
+	return e.NewError(Outcome{Method: method, Failure: Failure{Kind: kind, Err: e.Cause(cause)}, Attempts: attempts})
 }
 
 // call is the state of one Send. It is also the context of the requests, because
@@ -196,7 +202,7 @@ type call struct {
 	rejected    bool        // the next attempt needs another credential
 	responded   bool        // Classify has received the response to the last attempt
 	retrying    bool        // another attempt is due, but has not begun
-	announced   bool        // the observer knows that
+	announced   bool        // the observer has been told about that attempt
 	inTransport bool        // the caller's transport or body is being used
 }
 
@@ -236,7 +242,7 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 			return false, nil
 		}
 	case AfterRefresh:
-		if _, ok := e.source.(CredentialRefresher); !ok || c.refreshed {
+		if refresher, ok := e.source.(CredentialRefresher); !ok || c.refreshed || !refresher.CanRefresh(f.Code) {
 			return false, nil
 		}
 		c.refreshed, c.rejected = true, true
@@ -286,6 +292,9 @@ func prepareRetry(req *http.Request) error {
 	return nil
 }
 
+// template is copied for the request of each call.
+var template = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+
 // noHeader stands in for the header, which http.Client would copy.
 var noHeader = http.Header{}
 
@@ -294,6 +303,8 @@ var noHeader = http.Header{}
 func (c *call) abort(err error) {
 	f, ok := errors.AsType[*Failure](err)
 	switch {
+	case f == errNotRefreshed:
+		return
 	case !c.retrying:
 		f = &Failure{Kind: InvalidRequest, Err: err} // net/http rejected the request before it was sent
 	case !ok:

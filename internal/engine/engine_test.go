@@ -74,7 +74,7 @@ func FuzzTexts(f *testing.F) {
 	for _, seed := range []string{"", "x", secret, url.QueryEscape(secret), `xoxb\u002d1234-hidden\u002f+=`, strings.Repeat("é", 119) + secret, "\xff\x00\u2028" + secret} {
 		f.Add(seed, "after")
 	}
-	e := &Engine{fixed: newSecrets(secret, "", "short")}
+	e := &Engine{settings: &settings{fixed: newSecrets(secret, "", "short")}}
 	f.Fuzz(func(t *testing.T, before, after string) {
 		for _, text := range []string{e.Line(before + secret + after), e.Excerpt([]byte(before + secret + after)), e.Cause(errors.New(before + secret + after)).Error()} {
 			if strings.Contains(text, secret) {
@@ -95,7 +95,7 @@ func FuzzTexts(f *testing.F) {
 // and a text that it does not cut may.
 func TestTexts(t *testing.T) {
 	secret := strings.Repeat("0123456789", 20)
-	e := &Engine{fixed: newSecrets(secret, "sixsix", "fives")}
+	e := &Engine{settings: &settings{fixed: newSecrets(secret, "sixsix", "fives")}}
 	line := func(text string) []string { return []string{e.Line(text)} }
 	cause := func(text string) []string { return []string{e.Cause(errors.New(text)).Error()} }
 	for name, tt := range map[string]struct {

@@ -28,7 +28,8 @@ type Request struct {
 	Classify func(*Response) *Failure
 	// Resolve finds out what happened if the call has failed but an attempt may have
 	// taken effect. It returns nil if that attempt succeeded, or the final failure. It
-	// gets the counters of the call and its last failure. Nil means that nobody can know.
+	// gets the counters of the call and its last failure. If Resolve is nil, the effect
+	// stays unknown.
 	Resolve func(context.Context, *Response, *Failure) *Failure
 }
 
@@ -67,7 +68,7 @@ func (r *Response) Decode(v any) error {
 const maxElements = 10_000
 
 // DecodePage is like Decode, but first checks that no value in the JSON object has
-// more than maxElements elements, because one of a few bytes can need a lot of memory.
+// more than maxElements elements, because an element of a few bytes can need a lot of memory.
 func (r *Response) DecodePage(v any) error {
 	depth, commas := 0, 0
 	for i := 0; i < len(r.Body); i++ {
@@ -197,6 +198,16 @@ func (f *Failure) Error() string {
 		text += ": " + f.Err.Error()
 	}
 	return text
+}
+
+// SourceFailure returns the failure of a call whose credential source failed with an error
+// of this package's users. Method says which call failed, and cause, which may be nil, why.
+func SourceFailure(kind, code string, retryAfter time.Duration, method string, cause error) *Failure {
+	err := errors.New("credential source: " + method + " failed")
+	if cause != nil {
+		err = fmt.Errorf("credential source: %s: %w", method, cause)
+	}
+	return &Failure{Kind: kind, Code: code, RetryAfter: retryAfter, Err: err}
 }
 
 // WithCause returns a copy of f with an additional cause.

@@ -154,11 +154,19 @@ func (s *safeError) Is(target error) bool { return s.is(target) }
 // scrub replaces all secrets in a text. If the text was cut, it also replaces the
 // beginning of a secret at its end.
 func (e *Engine) scrub(text string, cut bool) string {
-	return e.recent.scrub(e.fixed.scrub(text, cut), cut)
+	if e.credential != nil {
+		text = scrub(text, e.credential.spellings, cut)
+	}
+	return e.recent.Load().scrub(e.fixed.scrub(text, cut), cut)
 }
 
-// Redact makes texts hide a secret. It is forgotten after a few others.
-func (e *Engine) Redact(secret string) { e.recent.add(secret) }
+// Redact makes texts hide a secret, until several newer ones have replaced it.
+func (e *Engine) Redact(secret string) {
+	if e.recent.Load() == nil {
+		e.recent.CompareAndSwap(nil, newSecrets())
+	}
+	e.recent.Load().add(secret)
+}
 
 // secrets are texts that must not be shown. Use it as a pointer, because fmt does not
 // print what a nested pointer points to. A nil *secrets has none.
@@ -223,7 +231,11 @@ func (s *secrets) scrub(text string, cut bool) string {
 	if s == nil {
 		return text
 	}
-	spellings := *s.spellings.Load()
+	return scrub(text, *s.spellings.Load(), cut)
+}
+
+// scrub replaces all spellings of secrets in a text.
+func scrub(text string, spellings []string, cut bool) string {
 	for _, s := range spellings { // a strings.Replacer would always copy the text
 		text = strings.ReplaceAll(text, s, redacted)
 	}

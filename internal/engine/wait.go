@@ -34,8 +34,6 @@ type pause struct {
 	next  time.Time // when the next waiting call may resume
 }
 
-func newPauses() *pauses { return &pauses{byKey: make(map[pauseKey]*pause)} }
-
 // start pauses a method, or extends its pause. If the call is limited per conversation,
 // start pauses only the conversation, because the response does not say which limit
 // was exceeded. But if another conversation of the method is paused too, the limit is
@@ -63,6 +61,9 @@ func (p *pauses) extend(key pauseKey, d time.Duration) {
 		active = &pause{scope: "method"}
 		if key.conversation != "" {
 			active.scope = "conversation"
+		}
+		if p.byKey == nil {
+			p.byKey = make(map[pauseKey]*pause)
 		}
 		p.byKey[key] = active
 	}
@@ -115,8 +116,15 @@ func (p *pauses) active(key pauseKey) *pause {
 }
 
 // wait blocks until the next attempt may be sent: for at least d, until neither the method
-// nor the conversation is paused, until the limiter allows the call, and until there is a credential.
+// nor the conversation is paused, until the limiter allows the call, and until there is a
+// credential.
 func (c *call) wait(d time.Duration) *Failure {
+	early, start := c.response.Attempts == 0 || c.rejected, time.Now()
+	if early { // a call without a credential must neither wait nor use up the limit
+		if f := c.authenticate(); f != nil {
+			return f
+		}
+	}
 	limiter := c.engine.limiter
 	for {
 		if err := c.contextErr(); err != nil {
@@ -130,13 +138,17 @@ func (c *call) wait(d time.Duration) *Failure {
 			continue // another pause may have begun
 		}
 		if limiter == nil {
-			return c.authenticate()
+			break
 		}
 		if f := c.waitForLimiter(limiter); f != nil {
 			return f
 		}
 		limiter = nil // only a pause that began in the meantime can still delay the call
 	}
+	if early && (c.engine.source == nil || time.Since(start) < time.Minute) {
+		return nil
+	}
+	return c.authenticate() // the credential may have expired in the meantime
 }
 
 // waitForPause waits for at least d, and until the pause of the method or the
@@ -179,6 +191,9 @@ func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 	}
 }
 
+// errNotRefreshed ends a call with the failure that it has.
+var errNotRefreshed = new(Failure)
+
 // authenticate gets the credential for the next attempt.
 func (c *call) authenticate() *Failure {
 	e := c.engine
@@ -192,19 +207,23 @@ func (c *call) authenticate() *Failure {
 	var err error
 	rejected := c.credential
 	end := c.observeWait(WaitRefresh, 0)
-	if refresher, ok := e.source.(CredentialRefresher); ok && c.rejected {
-		c.credential, err = refresher.Refresh(c.Context, rejected)
+	if c.rejected {
+		c.credential, err = e.source.(CredentialRefresher).Refresh(c.Context, rejected, c.failure.Code)
+		if err == nil && c.credential == nil {
+			end(nil)
+			return errNotRefreshed
+		}
 	} else {
 		c.credential, err = e.source.Credential(c.Context)
 	}
 	c.rejected = false
 	end(err)
 	if err == nil {
-		e.recent.add(c.credential.Secret)
+		e.Redact(c.credential.Secret)
 		return nil
 	}
 	if f, ok := errors.AsType[*Failure](err); ok {
-		return &Failure{Kind: f.Kind, RetryAfter: f.RetryAfter, Err: f.Err}
+		return &Failure{Kind: f.Kind, Code: f.Code, RetryAfter: f.RetryAfter, Err: f.Err}
 	}
 	if c.Context.Err() != nil {
 		return canceled(c.contextErr())
@@ -220,6 +239,26 @@ func (c *call) limiterKey() string {
 		key += "/" + c.request.Conversation
 	}
 	return key
+}
+
+// Sleep waits for d and reports that to the observer. It returns an error if ctx is done
+// first, or immediately if the wait would exceed the deadline of ctx.
+func (e *Engine) Sleep(ctx context.Context, method, reason string, d time.Duration) error {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
+		return fmt.Errorf("wait of %v would exceed the context deadline: %w", d.Round(time.Millisecond), context.DeadlineExceeded)
+	}
+	c := &call{Context: ctx, engine: e, request: &Request{Method: method}}
+	end := c.observeWait(reason, d)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	var err error
+	select {
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-timer.C:
+	}
+	end(err)
+	return err
 }
 
 // waitForLimiter waits for the limiter. If the limiter fails, so does the call.

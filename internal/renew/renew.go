@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Timeout limits a renewal. It does not end with the context of the call that began it,
-// because the server may already have replaced the credential.
+// Timeout limits a renewal. A renewal does not end with the context of the call that began
+// it, because the server may already have replaced the credential.
 const Timeout = time.Minute
 
-// Renewal is the state of the renewals of one credential. Its user must hold a lock to call
-// its methods. The zero value is ready to use.
+// Renewal is the state of the renewals of one credential. The caller of a method must hold
+// a lock. The zero value is ready to use.
 type Renewal struct {
 	running  chan struct{} // closed when the renewal ends; nil if none is running
 	err      error
@@ -33,9 +33,9 @@ func (r *Renewal) Paused() error {
 	return nil
 }
 
-// Begin begins a renewal, unless one is running. It calls renew without mu and finish with
-// it. Finish must call Succeed or Fail. Begin returns a channel that is closed when the
-// renewal ends, and whether it has begun one.
+// Begin begins a renewal, unless one is running. It calls renew without holding mu, and
+// then finish while holding mu. Finish must call Succeed or Fail. Begin returns a channel
+// that is closed when the renewal ends, and whether it has begun one.
 func (r *Renewal) Begin(ctx context.Context, mu *sync.Mutex, renew func(context.Context), finish func()) (ended <-chan struct{}, began bool) {
 	if r.running != nil {
 		return r.running, false
@@ -60,7 +60,7 @@ func (r *Renewal) Succeed() { r.err, r.failures, r.retryAt = nil, 0, time.Time{}
 
 // Fail records that a renewal failed, and returns how long to wait before the next one: at
 // first 5 seconds and at most 5 minutes or, if the failure is permanent, at first 1 minute
-// and at most 1 hour. It waits for at least the time that the server requested.
+// and at most 1 hour. Up to that maximum, the wait is at least what the server requested.
 func (r *Renewal) Fail(err error, permanent bool, requested time.Duration) time.Duration {
 	wait, longest := 5*time.Second, 5*time.Minute
 	if permanent {

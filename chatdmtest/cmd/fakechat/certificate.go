@@ -48,7 +48,7 @@ func newCertificate(hosts []string) (*tls.Certificate, error) {
 		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 
-		// Some clients trust a certificate only if it is one of an authority.
+		// Some clients trust a certificate only if it is a CA certificate.
 		BasicConstraintsValid: true, IsCA: true,
 	}
 	for _, host := range hosts {

@@ -281,8 +281,8 @@ func (c *control) channel(p *parameters) (any, error) {
 	return nil, nil
 }
 
-// added sets the fields of v from the parameters, and calls add. The response has the
-// ID in one of the parameters.
+// added sets the fields of v from the parameters, and calls add. The response contains
+// the value of the parameter id.
 func added(c *control, p *parameters, id string, v any, add func()) (any, error) {
 	p.fields(v)
 	if err := p.err(); err != nil {

@@ -11,7 +11,7 @@ import (
 const (
 	maxStreams     = 20                     // open streams of events
 	updateInterval = 100 * time.Millisecond // minimum time between two events
-	heartbeat      = 15 * time.Second       // finds clients that have gone
+	heartbeat      = 15 * time.Second       // detects clients that have disconnected
 )
 
 // events streams updates of the view as server-sent events. The first event has all
@@ -46,7 +46,7 @@ func (c *control) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		sent = current
-		// A view that is expensive to make is made less often.
+		// The more a view costs, the less often it is built.
 		select {
 		case <-time.After(max(updateInterval, 5*cost)):
 		case <-r.Context().Done():
@@ -55,11 +55,11 @@ func (c *control) events(w http.ResponseWriter, r *http.Request) {
 	wait:
 		for {
 			select {
-			case <-current.basis[0]:
+			case <-current.changed[0]:
 				break wait
-			case <-current.basis[1]:
+			case <-current.changed[1]:
 				break wait
-			case <-current.basis[2]:
+			case <-current.changed[2]:
 				break wait
 			case <-ticker.C:
 				if !send([]byte(": still here\n\n")) {

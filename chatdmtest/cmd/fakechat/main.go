@@ -47,7 +47,7 @@ SIGTERM. It keeps everything in memory. A port can be 0 to use any free port.
   -tls               serve Slack and Rocket.Chat over HTTPS with a new self-signed
                      certificate; the page stays on HTTP
   -cert FILE         write the certificate to FILE, for clients to trust; needs -tls
-  -host NAMES        more names of this machine, separated by commas, for the
+  -host NAMES        additional names of this machine, separated by commas, for the
                      certificate and for the Host header of requests to the page
 
 `
@@ -104,8 +104,9 @@ GET /fake/requests   the last 1,000 requests to each platform, oldest first, wit
   method
 GET /fake/events     server-sent events with each change, as the page uses them
 
-Durations are such as 10s or 500ms. Lists are repeated or separated by commas. A
-request with a mistake gets status 400 and a text that explains it.
+A duration is a value such as 10s or 500ms. To send a list, repeat the parameter or
+separate the values with commas. The response to an invalid request has status 400
+and a text that says what is wrong.
 `)
 
 // fieldNames returns the names of the parameters for a struct, in lines for apiHelp.

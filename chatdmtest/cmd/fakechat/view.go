@@ -211,10 +211,10 @@ func (r redactor) Write(text []byte) (int, error) {
 	return len(text), err
 }
 
-// A view is what the page shows. Its size has a limit.
+// A view is what the page shows. Its size is limited.
 type view struct {
-	basis []<-chan struct{}          // closed when the view is outdated
-	items map[string]json.RawMessage // by a unique key
+	changed []<-chan struct{}          // one is closed when the view is outdated
+	items   map[string]json.RawMessage // by a unique key
 }
 
 // The limits of a view, for each platform.
@@ -228,14 +228,14 @@ const (
 func (c *control) currentView() *view {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	basis := []<-chan struct{}{c.changed}
+	changed := []<-chan struct{}{c.changed}
 	for _, p := range c.platforms {
-		basis = append(basis, p.current().Changed()) // before reading the state
+		changed = append(changed, p.current().Changed()) // before reading the state
 	}
-	if c.view != nil && slices.Equal(c.view.basis, basis) {
+	if c.view != nil && slices.Equal(c.view.changed, changed) {
 		return c.view
 	}
-	v := &view{basis: basis, items: make(map[string]json.RawMessage)}
+	v := &view{changed: changed, items: make(map[string]json.RawMessage)}
 	v.add("help", map[string]any{"kind": "help", "text": apiHelp})
 	for i, p := range c.platforms {
 		v.addPlatform(p, i)

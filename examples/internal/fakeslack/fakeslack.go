@@ -5,6 +5,9 @@ package fakeslack
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
 
 	"github.com/chatdm/chatdm"
 	"github.com/chatdm/chatdm/chatdmtest"
@@ -62,4 +65,18 @@ func Statuses(slack *chatdmtest.Slack, method string) map[int]int {
 		}
 	}
 	return byStatus
+}
+
+// Workspaces serves several fake workspaces at one URL, as Slack does. It passes a request
+// to the workspace that its token belongs to. The keys are the tokens.
+type Workspaces map[string]*chatdmtest.Slack
+
+// ServeHTTP implements [http.Handler].
+func (w Workspaces) ServeHTTP(out http.ResponseWriter, r *http.Request) {
+	if slack := w[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]; slack != nil {
+		slack.ServeHTTP(out, r)
+		return
+	}
+	out.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(out, `{"ok":false,"error":"invalid_auth"}`)
 }

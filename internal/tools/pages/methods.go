@@ -33,10 +33,10 @@ func methodsPage(slack, rocketChat *source) (string, error) {
 
 If a response is lost or the server fails, the call may have taken effect. The client retries the
 call if it is idempotent. If it is not, the call returns an error that matches
-` + "`chatdm.ErrEffectUnknown`" + `.
+` + "`chatdm.ErrEffectUnknown`" + `. For a message with a [key](messages.md), it finds out what happened.
 
 The client retries every call if the request never reached the server, or if the server rejected it
-because of a rate limit.
+because of a rate limit or a token that can be [refreshed](credentials.md).
 `)
 	for _, section := range []struct {
 		title, columns string

@@ -234,19 +234,20 @@ func TestSlowRedis(t *testing.T) {
 	}
 }
 
-// Redis is flushed, scripts and clients included, while three limiters make calls.
+// Redis is flushed, scripts and clients included, killed, and stopped, again and again,
+// while three limiters make calls.
 func TestRepeatedLoss(t *testing.T) {
 	t.Parallel()
 	const calls, minute = 20, 2 * time.Second
 	s := ownServer(t)
 	client := s.client(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*minute)
 	defer cancel()
 	var mu sync.Mutex
 	var at []time.Time
 	var wg sync.WaitGroup
 	for range 3 {
-		l := newLimiter(t, s.client(t), t.Name(), minute)
+		l := newLimiter(t, s.client(t), t.Name(), minute, WithTimeout(200*time.Millisecond))
 		for range 3 {
 			wg.Go(func() {
 				for ctx.Err() == nil {
@@ -256,22 +257,34 @@ func TestRepeatedLoss(t *testing.T) {
 						mu.Unlock()
 					} else if ctx.Err() == nil && !errors.Is(err, ErrUnavailable) && !errors.Is(err, chatdm.KindRateLimited) {
 						t.Errorf("got %v, want ErrUnavailable", err)
+					} else {
+						time.Sleep(10 * time.Millisecond)
 					}
 				}
 			})
 		}
 	}
-	for range 5 {
+	for i := range 9 {
 		time.Sleep(minute / 2)
-		client.FlushAll(t.Context())
-		client.ScriptFlush(t.Context())
-		client.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes")
+		switch i % 3 {
+		case 0:
+			client.FlushAll(t.Context())
+			client.ScriptFlush(t.Context())
+			client.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes")
+		case 1:
+			s.kill()
+			s.start(t)
+		case 2:
+			s.signal(t, syscall.SIGSTOP)
+			time.Sleep(300 * time.Millisecond)
+			s.signal(t, syscall.SIGCONT)
+		}
 	}
 	wg.Wait()
 	slices.SortFunc(at, time.Time.Compare)
 	checkTier(t, at, calls, minute)
 	if len(at) < calls {
-		t.Errorf("got %d calls in 4 minutes, want at least %d", len(at), calls)
+		t.Errorf("got %d calls in 6 minutes, want at least %d", len(at), calls)
 	}
 }
 

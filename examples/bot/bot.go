@@ -59,7 +59,7 @@ type bot struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	rejected           atomic.Bool // whether Slack rejects the credential
+	rejected atomic.Bool // whether Slack rejects the credential
 	// Opening and closing have separate rate limits. With one queue, commands that wait
 	// for one limit would delay the others.
 	opens, closes      chan command

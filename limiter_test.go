@@ -313,11 +313,15 @@ func TestConversationsDoNotBlockOthers(t *testing.T) {
 		l := chatdm.NewTierLimiter(chatdm.WithTier(postKey, chatdm.Tier{PerMinute: 300, Burst: 1}))
 		ctx, cancel := context.WithCancel(t.Context())
 		start := time.Now()
+		var mu sync.Mutex
 		var order []int
 		var wg sync.WaitGroup
 		for i := range 200 {
 			wg.Go(func() {
-				switch err := l.Wait(ctx, postKey+"/D1"); {
+				err := l.Wait(ctx, postKey+"/D1")
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
 				case err == nil:
 					order = append(order, i)
 				case !errors.Is(err, context.Canceled):

@@ -92,7 +92,11 @@ func TestConversationsDoNotBlockOthers(t *testing.T) {
 				}
 			})
 			q, c := l.acquire(postKey + "/D1")
-			await(t, q, func() bool { return c.limit.waiting+len(orders[i]) > caller })
+			await(t, q, func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return c.limit.waiting+len(orders[i]) > caller
+			})
 			q.release(c)
 		}
 	}

@@ -90,6 +90,10 @@ type ChatPostMessageResult struct {
 // channels:history, or groups:history). It matches the key and the caller, but never the
 // text, which Slack rewrites. The first search of a Client also calls auth.test.
 //
+// Slack limits the messages in each conversation, and in the workspace. A 429 pauses
+// only the conversation for all goroutines that use the client. If another conversation
+// gets a 429 during that pause, the method pauses.
+//
 // Typical errors are [ErrChannelNotFound], [ErrIsArchived], [ErrNotInChannel],
 // [ErrMessagesTabDisabled], [ErrRateLimited], and [ErrMissingScope].
 //

@@ -16,7 +16,7 @@ import (
 
 // TestEveryMethodHasAnExample checks the exported methods of every exported type.
 func TestEveryMethodHasAnExample(t *testing.T) {
-	for _, dir := range []string{".", "rocketchat", "chatdmtest"} {
+	for _, dir := range []string{".", "rocketchat", "chatdmtest", "chatdmotel"} {
 		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func TestEveryMethodHasAnExample(t *testing.T) {
 func TestSecurityClaims(t *testing.T) {
 	page := read(t, "SECURITY.md")
 	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "rocketchat/*_test.go", "internal/*/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "rocketchat/*_test.go", "chatdmotel/*_test.go", "internal/*/*_test.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

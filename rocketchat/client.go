@@ -194,10 +194,6 @@ type response struct {
 		Type      string   `json:"t"`
 		Usernames []string `json:"usernames"`
 	} `json:"room"`
-	Data struct {
-		UserID    string `json:"userId"`
-		AuthToken string `json:"authToken"`
-	} `json:"data"`
 	report
 
 	alreadyClosed bool

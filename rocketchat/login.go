@@ -146,12 +146,26 @@ func login(ctx context.Context, serverURL string, params loginParams, invalid er
 }
 
 func sendLogin(ctx context.Context, e *engine.Engine, params loginParams) (Credentials, error) {
-	resp, err := do(ctx, e, request{
+	var creds Credentials
+	_, err := do(ctx, e, request{
 		Request: engine.Request{Method: loginPath, Verb: http.MethodPost, Confidential: true},
-		params:  params, verify: func(r *response) *engine.Failure { return required(r.Data.UserID != "" && r.Data.AuthToken != "") },
+		params:  params,
+		decode: func(raw *engine.Response) (response, error) {
+			var resp struct {
+				response
+				Data struct {
+					UserID    string `json:"userId"`
+					AuthToken string `json:"authToken"`
+				} `json:"data"`
+			}
+			err := raw.Decode(&resp)
+			creds = Credentials(resp.Data)
+			return resp.response, err
+		},
+		verify: func(*response) *engine.Failure { return required(creds.UserID != "" && creds.AuthToken != "") },
 	})
 	if err != nil {
 		return Credentials{}, err
 	}
-	return Credentials(resp.Data), nil
+	return creds, nil
 }

@@ -34,6 +34,8 @@ const (
 	// posts to a response_url within 30 minutes.
 	postTimeout  = 10 * time.Second
 	postAttempts = 3
+	// When the bot stops, it exports the rest of its telemetry for at most exportTimeout.
+	exportTimeout = 5 * time.Second
 
 	accepted = "One moment…" // the immediate response to a command
 )
@@ -48,16 +50,18 @@ type settings struct {
 	settle         time.Duration // see chatdm.WithSettleTime
 	grace          time.Duration // for accepted commands when the bot stops
 	retry          chatdm.RetryPolicy
+	otlp           bool // whether to export to a collector
 }
 
 // bot responds to slash commands immediately, and runs them afterwards.
 type bot struct {
-	set     settings
-	client  *chatdm.Client
-	hooks   *url.URL
-	poster  *http.Client
-	log     *slog.Logger
-	metrics *metrics
+	set       settings
+	client    *chatdm.Client
+	hooks     *url.URL
+	poster    *http.Client
+	log       *slog.Logger
+	metrics   *metrics
+	telemetry *telemetry
 
 	rejected atomic.Bool // whether Slack rejects the credential
 	// Opening and closing have separate rate limits. With one queue, commands that wait
@@ -97,8 +101,12 @@ func newBot(ctx context.Context, set settings, log *slog.Logger) (*bot, error) {
 	if b.hooks, err = url.Parse(set.hooksURL); err != nil || b.hooks.Host == "" {
 		return nil, errors.New("SLACK_HOOKS_URL: must be a URL with a host")
 	}
+	if b.telemetry, err = newTelemetry(b.calls, b.metrics.Registry, set.otlp, log); err != nil {
+		return nil, err
+	}
 	b.client, err = set.newClient(ctx, chatdm.WithBaseURL(set.apiURL), chatdm.WithLogger(log), chatdm.WithRetry(set.retry),
-		chatdm.WithLimiter(chatdm.NewTierLimiter()), chatdm.WithTimeout(10*time.Second), chatdm.WithSettleTime(cmp.Or(set.settle, 90*time.Second)))
+		chatdm.WithLimiter(chatdm.NewTierLimiter()), chatdm.WithTimeout(10*time.Second), chatdm.WithSettleTime(cmp.Or(set.settle, 90*time.Second)),
+		chatdm.WithObserver(b.telemetry.observer))
 	return b, err
 }
 
@@ -256,12 +264,19 @@ func (b *bot) finish() {
 	b.endCalls()
 	b.endPosts()
 	b.poster.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), exportTimeout)
+	defer cancel()
+	if err := b.telemetry.shutdown(ctx); err != nil {
+		b.log.Warn("telemetry", "error", err)
+	}
 }
 
 // handle runs a command and posts its outcome.
 func (b *bot) handle(c command) {
 	ctx, cancel := context.WithTimeout(b.calls, b.set.timeout)
 	defer cancel()
+	ctx, span := b.telemetry.tracer.Start(ctx, "command") // the parent of the spans of calls
+	defer span.End()
 	start := time.Now()
 	run := b.open
 	if c.close {
@@ -286,24 +301,19 @@ func (b *bot) handle(c command) {
 // open opens the conversation and posts the greeting. With an error, text is the
 // start of the outcome, and explain returns the rest.
 func (b *bot) open(ctx context.Context, c command) (result, text string, err error) {
-	start := time.Now()
 	opened, err := b.client.Conversations.Open(ctx, chatdm.ConversationsOpenParams{Users: c.users})
 	if err != nil {
-		return "", "", b.metrics.failed(start, err)
+		return "", "", err
 	}
-	b.metrics.succeeded(start, opened.Meta)
-
 	greeting := "Hello. <@" + c.UserID + "> asked me to open this conversation."
 	if c.text != "" {
 		greeting = "<@" + c.UserID + "> asked me to say: " + c.text
 	}
-	start = time.Now()
 	// With a key, the client finds out what happened if the response is lost.
-	posted, err := b.client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: opened.Channel.ID, Text: greeting, Key: c.TriggerID})
-	if err != nil {
-		return "", "The conversation is open, but there was a problem with the greeting. ", b.metrics.failed(start, err)
+	params := chatdm.ChatPostMessageParams{Channel: opened.Channel.ID, Text: greeting, Key: c.TriggerID}
+	if _, err := b.client.Chat.PostMessage(ctx, params); err != nil {
+		return "", "The conversation is open, but there was a problem with the greeting. ", err
 	}
-	b.metrics.succeeded(start, posted.Meta)
 	conversation := "The conversation with <@" + strings.Join(c.users, ">, <@") + ">"
 	// If a response was lost, this call itself may have opened the conversation.
 	if opened.AlreadyOpen && opened.Meta.LostAnswers == 0 {
@@ -315,12 +325,10 @@ func (b *bot) open(ctx context.Context, c command) (result, text string, err err
 // close closes the conversation in which the command was typed, but only for the
 // bot: each member closes it for themselves.
 func (b *bot) close(ctx context.Context, c command) (result, text string, err error) {
-	start := time.Now()
 	closed, err := b.client.Conversations.Close(ctx, c.ChannelID)
 	if err != nil {
-		return "", "", b.metrics.failed(start, err)
+		return "", "", err
 	}
-	b.metrics.succeeded(start, closed.Meta)
 	if closed.AlreadyClosed && closed.Meta.LostAnswers == 0 {
 		return "already_closed", "This conversation was already closed.", nil
 	}

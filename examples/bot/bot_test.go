@@ -298,19 +298,20 @@ func TestConversation(t *testing.T) {
 	b.expect("not a member", b.typed("D000000001", "close"), only)
 	b.until("the last outcome is counted", func() bool { return b.count(`dmbot_replies_total{outcome="ok"}`) == "5" })
 	for metric, want := range map[string]string{
-		`dmbot_commands_total{outcome="opened"}`:                                      "1",
-		`dmbot_commands_total{outcome="already_open"}`:                                "1",
-		`dmbot_commands_total{outcome="closed"}`:                                      "1",
-		`dmbot_commands_total{outcome="already_closed"}`:                              "1",
-		`dmbot_commands_total{outcome="unreachable"}`:                                 "1",
-		`dmbot_slack_calls_total{method="conversations.open",outcome="ok"}`:           "2",
-		`dmbot_slack_calls_total{method="chat.postMessage",outcome="ok"}`:             "2",
-		`dmbot_slack_calls_total{method="conversations.close",outcome="ok"}`:          "2",
-		`dmbot_slack_calls_total{method="conversations.close",outcome="unreachable"}`: "1",
-		`dmbot_slack_requests_total{method="conversations.close"}`:                    "3",
-		`dmbot_slack_call_seconds_count{method="conversations.open"}`:                 "2",
-		`dmbot_commands_queued`:                                                       "0",
-		`dmbot_commands_working`:                                                      "0",
+		`dmbot_commands_total{outcome="opened"}`:                                                         "1",
+		`dmbot_commands_total{outcome="already_open"}`:                                                   "1",
+		`dmbot_commands_total{outcome="closed"}`:                                                         "1",
+		`dmbot_commands_total{outcome="already_closed"}`:                                                 "1",
+		`dmbot_commands_total{outcome="unreachable"}`:                                                    "1",
+		`chatdm_call_duration_seconds_count{chatdm_method="conversations.open",chatdm_service="slack"}`:  "2",
+		`chatdm_call_duration_seconds_count{chatdm_method="chat.postMessage",chatdm_service="slack"}`:    "2",
+		`chatdm_call_duration_seconds_count{chatdm_method="conversations.close",chatdm_service="slack"}`: "2",
+		`chatdm_call_duration_seconds_count{chatdm_code="user_does_not_own_channel",chatdm_kind="unreachable",` +
+			`chatdm_method="conversations.close",chatdm_service="slack",error_type="user_does_not_own_channel"}`: "1",
+		`chatdm_call_attempts_sum{chatdm_method="conversations.close",chatdm_service="slack"}`: "3",
+		`chatdm_calls_active{chatdm_method="conversations.open",chatdm_service="slack"}`:       "0",
+		`dmbot_commands_queued`:  "0",
+		`dmbot_commands_working`: "0",
 	} {
 		b.expect(metric, b.count(metric), want)
 	}
@@ -352,7 +353,7 @@ func TestSlackFails(t *testing.T) {
 			b.expect("response", b.typed("C0GENERAL", "<@U0ALICE01>"), tt.want)
 			b.expect("opens", strconv.Itoa(strings.Count(b.sent(), open)), strconv.Itoa(tt.opens))
 			b.expect("posts", strconv.Itoa(strings.Count(b.sent(), post)), strconv.Itoa(tt.posts))
-			b.expect("counted opens", b.count(`dmbot_slack_requests_total{method="conversations.open"}`), strconv.Itoa(tt.opens))
+			b.expect("counted opens", b.count(`chatdm_call_attempts_sum{chatdm_method="conversations.open",chatdm_service="slack"}`), strconv.Itoa(tt.opens))
 			if !strings.Contains(b.log.String(), `"level":"`+tt.level+`","msg":"command"`) {
 				t.Errorf("got no line with the level %s:\n%s", tt.level, b.log)
 			}
@@ -816,7 +817,7 @@ func TestDemo(t *testing.T) {
 			"   D000000001: Hello. <@U0BOB0001> asked me to open this conversation.\n" +
 			"   D000000001: Hello. <@U0BOB0001> asked me to open this conversation.\n\n",
 		"   dmbot_commands_total{outcome=\"duplicate\"} 1\n",
-		"   dmbot_slack_requests_total{method=\"conversations.open\"} 7\n",
+		"   chatdm_call_attempts_sum{chatdm_method=\"conversations.open\",chatdm_service=\"slack\"} 7\n",
 		"   dmbot_credential_rejected 1\n",
 	} {
 		if !strings.Contains(out.String(), want) {

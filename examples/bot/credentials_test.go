@@ -115,7 +115,8 @@ func TestRefreshTokenRejected(t *testing.T) {
 		t.Errorf("got the alerts %q, want one", alerts)
 	}
 	b.expect("metric", b.count("dmbot_credential_rejected"), "1")
-	b.expect("calls", b.count(`dmbot_slack_calls_total{method="conversations.open",outcome="unauthenticated"}`), strconv.Itoa(commands))
+	b.expect("calls", b.count(`chatdm_call_duration_seconds_count{chatdm_code="invalid_refresh_token",chatdm_kind="unauthenticated",`+
+		`chatdm_method="conversations.open",chatdm_service="slack",error_type="invalid_refresh_token"}`), strconv.Itoa(commands))
 	b.expect("health", b.get("/healthz"), "Slack rejects the credential\n")
 }
 

@@ -210,7 +210,8 @@ func (w *workspace) printMetrics(out io.Writer) error {
 	text, err := io.ReadAll(resp.Body)
 	fmt.Fprint(out, "\nSome metrics of the bot:\n")
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "dmbot_") && strings.Contains(line, "_total{") || strings.HasPrefix(line, "dmbot_credential") {
+		if strings.HasPrefix(line, "dmbot_") && strings.Contains(line, "_total{") || strings.HasPrefix(line, "dmbot_credential") ||
+			strings.HasPrefix(line, "chatdm_call_attempts_sum") {
 			fmt.Fprint(out, "   ", line)
 		}
 	}

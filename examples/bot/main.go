@@ -45,6 +45,13 @@
 // at /healthz. The status of /healthz remains 200, because a restart would not help. Install
 // the app again, replace SLACK_TOKEN or the tokens in the file, and restart the bot.
 //
+// # Traces and metrics
+//
+// GET /metrics serves the metrics of the bot and of package chatdmotel in Prometheus's
+// format; docs/observability.md has a dashboard for them. If
+// OTEL_EXPORTER_OTLP_ENDPOINT is set, the bot also sends metrics and spans to that collector
+// over HTTP, and accepts the other standard variables OTEL_EXPORTER_OTLP_….
+//
 // # Make it yours
 //
 // Keep the order of the steps: verify the request, remember its trigger_id when you
@@ -119,7 +126,7 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 	}
 	b, err := newBot(ctx, settings{
 		credentials: creds, secret: secret, apiURL: cmp.Or(env("SLACK_API_URL"), "https://slack.com/api"),
-		hooksURL: cmp.Or(env("SLACK_HOOKS_URL"), "https://hooks.slack.com"),
+		hooksURL: cmp.Or(env("SLACK_HOOKS_URL"), "https://hooks.slack.com"), otlp: env("OTEL_EXPORTER_OTLP_ENDPOINT") != "",
 	}, slog.New(slog.NewJSONHandler(stderr, nil)))
 	if err != nil {
 		return err

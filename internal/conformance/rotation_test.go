@@ -189,8 +189,8 @@ func simulateWorkspace(t *testing.T, sum *yearly) {
 		skew := rand.N(4*time.Minute) - 2*time.Minute
 		fleet.Go(func() {
 			for time.Now().Before(end) {
-				p := &process{store: store, skew: skew, dies: rand.IntN(20) == 0}
-				p.ctx, p.kill = context.WithCancel(context.Background())
+				ctx, kill := context.WithCancel(context.Background())
+				p := &process{store: store, skew: skew, ctx: ctx, kill: kill, dies: rand.IntN(20) == 0}
 				killer := time.AfterFunc(rand.N(10*24*time.Hour), p.kill)
 				app := chatdm.OAuthApp{ClientID: chatdmtest.ClientID, ClientSecret: chatdmtest.ClientSecret}
 				through := chatdm.WithHTTPClient(&http.Client{Transport: dying{p, transport}})

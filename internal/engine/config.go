@@ -118,7 +118,7 @@ type observers []Observer
 
 func (all observers) CallStart(ctx context.Context, c CallInfo) context.Context {
 	for _, o := range all {
-		ctx = o.CallStart(ctx, c)
+		ctx = o.CallStart(ctx, c) //nolint:fatcontext // one context per observer
 	}
 	return ctx
 }
@@ -131,7 +131,7 @@ func (all observers) CallEnd(ctx context.Context, c CallInfo, end CallEnd) {
 
 func (all observers) AttemptStart(ctx context.Context, a AttemptInfo) context.Context {
 	for _, o := range all {
-		ctx = o.AttemptStart(ctx, a)
+		ctx = o.AttemptStart(ctx, a) //nolint:fatcontext // see above
 	}
 	return ctx
 }
@@ -144,7 +144,7 @@ func (all observers) AttemptEnd(ctx context.Context, a AttemptInfo, end AttemptE
 
 func (all observers) WaitStart(ctx context.Context, w WaitInfo) context.Context {
 	for _, o := range all {
-		ctx = o.WaitStart(ctx, w)
+		ctx = o.WaitStart(ctx, w) //nolint:fatcontext // see above
 	}
 	return ctx
 }

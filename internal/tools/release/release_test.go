@@ -14,7 +14,7 @@ const root = "../../.."
 func TestModules(t *testing.T) {
 	modules, err := Modules(root)
 	got := slices.Sorted(maps.Keys(modules))
-	if want := []string{"github.com/chatdm/chatdm", "github.com/chatdm/chatdm/chatdmredis"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"github.com/chatdm/chatdm", "github.com/chatdm/chatdm/chatdmotel", "github.com/chatdm/chatdm/chatdmredis"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }

@@ -90,6 +90,10 @@ type ChatPostMessageResult struct {
 // channels:history, or groups:history). It matches the key and the caller, but never the
 // text, which Slack rewrites. The first search of a Client also calls auth.test.
 //
+// Slack limits the messages in each conversation, and in the workspace. A 429 pauses
+// only the conversation for all goroutines that use the client. If another conversation
+// gets a 429 during that pause, the method pauses.
+//
 // Typical errors are [ErrChannelNotFound], [ErrIsArchived], [ErrNotInChannel],
 // [ErrMessagesTabDisabled], [ErrRateLimited], and [ErrMissingScope].
 //
@@ -98,7 +102,7 @@ func (s *ChatService) PostMessage(ctx context.Context, params ChatPostMessagePar
 	result := new(ChatPostMessageResult)
 	body, err := params.encode()
 	r := request{
-		Request: engine.Request{Method: "chat.postMessage", Body: body},
+		Request: engine.Request{Method: "chat.postMessage", Conversation: params.Channel, Body: body},
 		invalid: err, meta: &result.Meta,
 		decode: func(raw *engine.Response) (response, error) {
 			var resp struct {

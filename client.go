@@ -21,7 +21,7 @@ import (
 const service = "slack"
 
 // Client calls Slack's Web API with one token. It is safe for concurrent use by
-// multiple goroutines. A 429 pauses the method for all of them.
+// multiple goroutines. A 429 pauses the method, or the conversation, for all of them.
 type Client struct {
 	IM            *IMService // im.open and im.close, which Slack has retired
 	Conversations *ConversationsService

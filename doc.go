@@ -44,7 +44,8 @@
 //
 // The call fails immediately if the server requests a wait of more than a minute
 // (see [RetryPolicy]), or if a wait would exceed the context's deadline. A 429
-// pauses the method for all goroutines that use the client.
+// pauses the method for all goroutines that use the client. For chat.postMessage, it
+// pauses only the conversation; see [ChatService.PostMessage].
 //
 // By default, a client only reacts to 429s. To stay below Slack's published
 // limits, use [WithLimiter] and [NewTierLimiter], or, for several processes, the

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +19,10 @@ import (
 // must be safe for concurrent use by multiple goroutines.
 type Limiter interface {
 	// Wait blocks until the client may make an attempt. The key consists of the
-	// service and the method, such as "slack.conversations.close".
+	// service and the method, such as "slack.conversations.close". For a method that is
+	// limited per conversation, too, it also names the conversation:
+	// "slack.chat.postMessage/D024BFF1M". The part before the slash is then the key of
+	// the method. No other key contains a slash.
 	//
 	// If Wait returns an error, the client sends nothing and the call fails:
 	//   - with [KindRateLimited] if the error matches KindRateLimited (the client keeps
@@ -25,8 +30,10 @@ type Limiter interface {
 	//   - with [KindCanceled] if ctx is canceled
 	//   - with [KindUnavailable] otherwise
 	Wait(ctx context.Context, key string) error
-	// The client calls Limited after a 429. The argument retryAfter is the wait that the
-	// server requested, but at most 1 hour, or 1 second if the server requested none.
+	// The client calls Limited after a 429, with the key of the call. The argument
+	// retryAfter is the wait that the server requested, but at most 1 hour, or 1 second
+	// if the server requested none. The server does not say whether the call exceeded the
+	// limit of the conversation or that of the method.
 	Limited(ctx context.Context, key string, retryAfter time.Duration)
 }
 
@@ -51,7 +58,7 @@ func (l engineLimiter) Wait(ctx context.Context, key string) error {
 	return f
 }
 
-// Tier is the rate limit of a method.
+// Tier is the rate limit of a method, or of each conversation of a method.
 type Tier struct {
 	// PerMinute is the maximum number of calls in any minute. If it is 0 or negative,
 	// the method is not limited. A [TierLimiter] uses up to 240 kB of memory per method.
@@ -63,9 +70,10 @@ type Tier struct {
 	Burst int
 }
 
-// SlackTiers returns a new map from [Limiter] keys to Slack's published limits. Slack also
-// limits chat.postMessage to about one call per second and conversation, which a [Tier] of
-// the method does not enforce.
+// SlackTiers returns a new map from [Limiter] keys to Slack's published limits. It has a
+// tier for every typed method. A key that ends in "/*" holds the limit of each
+// conversation. Slack does not say how large a short burst in a conversation may be;
+// SlackTiers assumes three messages.
 //
 // Documented at https://docs.slack.dev/apis/web-api/rate-limits.
 func SlackTiers() map[string]Tier {
@@ -77,41 +85,83 @@ func SlackTiers() map[string]Tier {
 		"slack.conversations.list":    {PerMinute: 20},
 		"slack.conversations.history": {PerMinute: 50},
 		"slack.conversations.replies": {PerMinute: 50},
-		"slack.chat.postMessage":      {PerMinute: 300}, // "several hundred" in a workspace
+		"slack.chat.postMessage":      {PerMinute: 300},          // "several hundred" in a workspace
+		"slack.chat.postMessage/*":    {PerMinute: 60, Burst: 3}, // "1 per second", with "short bursts"
 		"slack.users.lookupByEmail":   {PerMinute: 50},
 		"slack.users.info":            {PerMinute: 100},
 		"slack.auth.test":             {PerMinute: 300}, // "hundreds"
+		"slack.oauth.v2.access":       {PerMinute: 600},
+		"slack.oauth.v2.exchange":     {PerMinute: 50},
 	}
 }
 
-// TierLimiter is a [Limiter] that keeps each method within its [Tier] and serves
-// callers in the order in which they called Wait. It is safe for concurrent use
-// by multiple goroutines. The zero value limits no method.
+// NonMarketplaceTiers returns a new map with the tiers that differ from [SlackTiers] for
+// some apps: one call of conversations.history and conversations.replies per minute. It
+// applies to apps that are distributed commercially outside the Slack Marketplace and
+// were created or installed after May 29, 2025. It does not apply to apps that a
+// customer builds for its own workspace. Pass it to [WithTiers].
+//
+// Documented at https://docs.slack.dev/apis/web-api/rate-limits.
+func NonMarketplaceTiers() map[string]Tier {
+	return map[string]Tier{
+		"slack.conversations.history": {PerMinute: 1},
+		"slack.conversations.replies": {PerMinute: 1},
+	}
+}
+
+// TierLimiter is a [Limiter] that keeps each method, and each conversation of a method,
+// within its [Tier]. It is safe for concurrent use by multiple goroutines. The zero value
+// limits no method.
+//
+// Callers with the same key get their turns in the order in which they called Wait. A
+// caller that waits for its conversation does not delay the callers of other
+// conversations: it joins the queue of the method when its conversation allows the call.
+// A caller whose context ends leaves no gap.
 //
 // Slack applies its limits per method, workspace, and app. Share one TierLimiter
 // among all clients of one app in one workspace. If the app has several processes,
 // divide the tiers among them, or use a limiter that they share.
 //
-// After a 429, the method pauses for as long as the server requested, and its
-// limit drops to 80% of the tier. The limit returns to the full tier over the
-// next 5 minutes.
+// After a 429, the key of the call pauses for as long as the server requested, and its
+// limit drops to 80% of the tier. The limit returns to the full tier over the next 5
+// minutes. A 429 for a conversation pauses only that conversation. But if another
+// conversation of the same method gets a 429 during that pause, the limit of the
+// method is probably exceeded, so the method pauses as well.
+//
+// A TierLimiter forgets a key when no call of the last minute, no pause, and no lowered
+// limit depends on it. Its memory is therefore proportional to the number of
+// conversations in the last minutes.
 type TierLimiter struct {
 	tiers map[string]Tier
-	mu    sync.Mutex
-	keys  map[string]*keyLimiter
+
+	mu       sync.Mutex
+	keys     map[string]*keyLimiter
+	sweeping bool // sweep is scheduled
 }
 
 // TierOption configures a [TierLimiter].
 type TierOption func(*TierLimiter)
 
-// WithTier sets the tier of a key, such as "slack.conversations.close". A key that
-// omits the service never matches a call. The zero Tier removes the limit.
+// WithTier sets the tier of a key. A key that omits the service never matches a call.
+// The zero Tier removes the limit.
+//
+//   - "slack.conversations.close" sets the limit of the method.
+//   - "slack.chat.postMessage/*" sets the limit of each conversation, which applies in
+//     addition to the limit of the method.
+//   - "slack.chat.postMessage/D024BFF1M" sets the limit of one conversation instead.
 func WithTier(key string, tier Tier) TierOption {
 	return func(l *TierLimiter) { l.tiers[key] = tier }
 }
 
+// WithTiers sets the tier of each key in the map, like [WithTier]. Use it with
+// [NonMarketplaceTiers] or the Tiers of package rocketchat.
+func WithTiers(tiers map[string]Tier) TierOption {
+	return func(l *TierLimiter) { maps.Copy(l.tiers, tiers) }
+}
+
 // NewTierLimiter returns a TierLimiter with the tiers of [SlackTiers]. It does
-// not limit other keys unless [WithTier] adds them. Nil options are ignored.
+// not limit other keys unless [WithTier] or [WithTiers] adds them. Nil options are
+// ignored. If several options set the tier of a key, the last one applies.
 func NewTierLimiter(opts ...TierOption) *TierLimiter {
 	l := &TierLimiter{tiers: SlackTiers(), keys: make(map[string]*keyLimiter)}
 	for _, opt := range opts {
@@ -125,43 +175,121 @@ func NewTierLimiter(opts ...TierOption) *TierLimiter {
 // Wait implements [Limiter]. If the wait would exceed the deadline of ctx, it
 // immediately returns an *[Error] of [KindRateLimited] with RetryAfter.
 func (l *TierLimiter) Wait(ctx context.Context, key string) error {
-	if k := l.limiterFor(key); k != nil {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	k, method := l.acquire(key)
+	defer l.release(k, method)
+	switch {
+	case k == nil:
+		return nil
+	case method == nil:
 		return k.wait(ctx, key)
 	}
-	return ctx.Err()
+	return k.waitWith(ctx, key, method)
 }
 
 // Limited implements [Limiter]. It pauses the key for retryAfter, but for at
 // most 1 hour, and lowers its limit.
 func (l *TierLimiter) Limited(_ context.Context, key string, retryAfter time.Duration) {
-	if k := l.limiterFor(key); k != nil {
-		k.pause(min(retryAfter, maxPause))
+	k, method := l.acquire(key)
+	defer l.release(k, method)
+	if k == nil {
+		return
+	}
+	retryAfter = min(retryAfter, maxPause)
+	k.pause(retryAfter)
+	if method != nil && method.conversationLimited(key, retryAfter) {
+		method.pause(retryAfter)
 	}
 }
 
-// limiterFor returns the limiter of a key, or nil if the key has no limit.
-func (l *TierLimiter) limiterFor(key string) *keyLimiter {
-	tier := l.tiers[key]
-	if tier.PerMinute <= 0 {
-		return nil
+// methodOf returns the part of a key that names the method. It is the key itself if the
+// key names no conversation.
+func methodOf(key string) string {
+	method, _, _ := strings.Cut(key, "/")
+	return method
+}
+
+// tier returns the tier of a key, which may name a conversation.
+func (l *TierLimiter) tier(key, method string) Tier {
+	if tier, ok := l.tiers[key]; ok || key == method {
+		return tier
+	}
+	return l.tiers[method+"/*"]
+}
+
+// acquire returns the limiters that apply to a call: that of its key, and, if the key
+// names a conversation and both have a limit, that of the method. If only one of them has
+// a limit, it is the first result. The TierLimiter keeps them until release.
+func (l *TierLimiter) acquire(key string) (first, method *keyLimiter) {
+	name := methodOf(key)
+	tier, methodTier := l.tier(key, name), Tier{}
+	if name != key {
+		methodTier = l.tier(name, name)
+	}
+	if tier.PerMinute <= 0 && methodTier.PerMinute <= 0 {
+		return nil, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if methodTier.PerMinute > 0 {
+		method = l.get(name, methodTier)
+	}
+	if tier.PerMinute <= 0 {
+		return method, nil
+	}
+	return l.get(key, tier), method
+}
+
+func (l *TierLimiter) get(key string, tier Tier) *keyLimiter {
 	k := l.keys[key]
 	if k == nil {
 		k = newKeyLimiter(tier)
 		l.keys[key] = k
 	}
+	k.users++
+	if !l.sweeping {
+		l.sweeping = true
+		time.AfterFunc(sweepInterval, l.sweep)
+	}
 	return k
+}
+
+func (l *TierLimiter) release(limiters ...*keyLimiter) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range limiters {
+		if k != nil {
+			k.users--
+		}
+	}
+}
+
+// sweep forgets the idle keys.
+func (l *TierLimiter) sweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := make(map[string]*keyLimiter) // because a map does not shrink
+	for key, k := range l.keys {
+		if k.users > 0 || !k.idle() {
+			kept[key] = k
+		}
+	}
+	l.keys = kept
+	if l.sweeping = len(kept) > 0; l.sweeping {
+		time.AfterFunc(sweepInterval, l.sweep)
+	}
 }
 
 const (
 	// window is the server's minute plus a margin for the network's latency.
-	window       = time.Minute + 500*time.Millisecond
-	reducedLimit = 0.8 // fraction of the tier that remains after a 429
-	recoveryTime = 5 * time.Minute
-	maxPause     = time.Hour
-	maxBatches   = 10_000 // bounds the memory of a key: 24 bytes per batch
+	window        = time.Minute + 500*time.Millisecond
+	reducedLimit  = 0.8 // fraction of the tier that remains after a 429
+	recoveryTime  = 5 * time.Minute
+	maxPause      = time.Hour
+	sweepInterval = time.Minute
+	maxBatches    = 10_000 // bounds the memory of a key: 24 bytes per batch
 )
 
 // keyLimiter limits the calls of one key. A token bucket sets the rate and the
@@ -169,16 +297,21 @@ const (
 // keyLimiter also counts the calls of the last window, in batches.
 type keyLimiter struct {
 	head    chan struct{} // held by the caller at the head of the queue; the runtime queues the others in order
-	bucket  *rate.Limiter
-	batch   int64 // calls per batch
-	batches int64 // maximum number of batches per window
+	bucket  *rate.Limiter // only the caller at the head takes tokens
+	batch   int64         // calls per batch
+	batches int64         // maximum number of batches per window
+	users   int           // calls of Wait and Limited that use this limiter; guarded by TierLimiter.mu
 
 	mu          sync.Mutex
-	waiting     int         // callers in the queue, except the head
+	waiting     int         // callers in the queue, including the head
 	calls       int64       // all calls so far
 	sent        []time.Time // ring of batches+1 entries: when the last call of each batch was sent
 	pausedUntil time.Time
 	limitedAt   time.Time // when the server last responded with a 429
+
+	// Of a method: the conversation that last got a 429, and the end of its pause.
+	limitedKey   string
+	limitedUntil time.Time
 }
 
 func newKeyLimiter(tier Tier) *keyLimiter {
@@ -195,41 +328,130 @@ func newKeyLimiter(tier Tier) *keyLimiter {
 	}
 }
 
+// wait blocks until the key allows a call.
 func (k *keyLimiter) wait(ctx context.Context, key string) error {
-	if err := ctx.Err(); err != nil {
+	if err := k.enqueue(ctx, key); err != nil {
+		return err
+	}
+	sent := false
+	defer func() { k.dequeue(sent) }()
+	if err := k.awaitTurn(ctx, key); err != nil {
+		return err
+	}
+	k.send(time.Now())
+	sent = true
+	return nil
+}
+
+// waitWith blocks until the key, which names a conversation, and its method allow a call.
+// The caller is in the queue of the method only while the conversation allows the call.
+func (k *keyLimiter) waitWith(ctx context.Context, key string, method *keyLimiter) error {
+	if err := method.checkQueue(ctx, key); err != nil {
 		return err
 	}
 	if err := k.enqueue(ctx, key); err != nil {
 		return err
 	}
+	sent := false
+	defer func() { k.dequeue(sent) }()
+	for !sent {
+		if err := k.awaitTurn(ctx, key); err != nil {
+			return err
+		}
+		var err error
+		if sent, err = method.sendWith(ctx, key, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendWith blocks until the method allows a call. It returns false if the
+// conversation does not allow the call then, because it has been paused.
+func (k *keyLimiter) sendWith(ctx context.Context, key string, conversation *keyLimiter) (sent bool, err error) {
+	if err := k.enqueue(ctx, key); err != nil {
+		return false, err
+	}
+	defer func() { k.dequeue(sent) }()
+	if err := k.awaitTurn(ctx, key); err != nil {
+		return false, err
+	}
+	now := time.Now()
+	if conversation.earliest(now).After(now) {
+		return false, nil
+	}
+	k.send(now)
+	conversation.send(now)
+	return true, nil
+}
+
+// enqueue adds a caller to the queue and waits until it is the head. It returns an error
+// if the shortest possible wait would exceed the deadline of ctx. If the error is nil, the
+// caller must call dequeue.
+func (k *keyLimiter) enqueue(ctx context.Context, key string) error {
+	k.mu.Lock()
+	err := k.checkDeadline(ctx, key)
+	if err == nil {
+		k.waiting++
+	}
+	k.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	select {
 	case k.head <- struct{}{}:
-		defer func() { <-k.head }()
+		return nil
 	case <-ctx.Done():
 		k.mu.Lock()
 		k.waiting--
 		k.mu.Unlock()
 		return ctx.Err()
 	}
-	start := time.Now()
+}
+
+// dequeue removes the head of the queue. If it sent a call, send has already counted that.
+func (k *keyLimiter) dequeue(sent bool) {
+	if !sent {
+		k.mu.Lock()
+		k.waiting--
+		k.mu.Unlock()
+	}
+	<-k.head
+}
+
+// checkQueue returns an error if the shortest possible wait of a new caller would
+// exceed the deadline of ctx.
+func (k *keyLimiter) checkQueue(ctx context.Context, key string) error {
 	k.mu.Lock()
-	k.waiting--
-	token := k.bucket.ReserveN(start, 1)
-	k.mu.Unlock()
-	ready := start.Add(token.DelayFrom(start)) // when the bucket has the token
-	tokens := k.bucket.TokensAt(ready)
+	defer k.mu.Unlock()
+	return k.checkDeadline(ctx, key)
+}
+
+func (k *keyLimiter) checkDeadline(ctx context.Context, key string) error {
+	wait := k.untilTokens(float64(k.waiting+1), time.Now())
+	return checkDeadline(ctx, key, max(wait, time.Until(k.pausedUntil)))
+}
+
+// untilTokens returns how long it takes from now until the bucket has gained n tokens,
+// including those that it holds. It may be negative.
+func (k *keyLimiter) untilTokens(n float64, now time.Time) time.Duration {
+	return time.Duration((n - k.bucket.TokensAt(now)) / float64(k.bucket.Limit()) * float64(time.Second))
+}
+
+// awaitTurn blocks until the key allows the call of the caller at the head of the queue.
+func (k *keyLimiter) awaitTurn(ctx context.Context, key string) error {
+	ready := time.Now()
+	ready = ready.Add(max(0, k.untilTokens(1, ready))) // when the bucket has the token
 	for {
 		now := time.Now()
 		at := k.earliest(ready)
 		if !at.After(now) {
 			// Drop the tokens that the bucket gained while a pause or the window delayed
 			// the call: they would allow a burst, and then a gap, in every window.
-			k.bucket.AllowN(now, int(k.bucket.TokensAt(now)-tokens))
-			k.record(now)
+			k.bucket.AllowN(now, int(k.bucket.TokensAt(now)-k.bucket.TokensAt(ready)))
 			return nil
 		}
 		if err := checkDeadline(ctx, key, at.Sub(now)); err != nil {
-			token.Cancel()
 			return err
 		}
 		timer := time.NewTimer(at.Sub(now))
@@ -237,24 +459,9 @@ func (k *keyLimiter) wait(ctx context.Context, key string) error {
 		case <-timer.C: // check again: a new pause may have begun
 		case <-ctx.Done():
 			timer.Stop()
-			token.Cancel()
 			return ctx.Err()
 		}
 	}
-}
-
-// enqueue adds a caller to the queue. It returns an error if the shortest
-// possible wait would exceed the deadline of ctx.
-func (k *keyLimiter) enqueue(ctx context.Context, key string) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	missing := float64(k.waiting+1) - k.bucket.Tokens() // the head has already taken its token
-	wait := time.Duration(missing / float64(k.bucket.Limit()) * float64(time.Second))
-	if err := checkDeadline(ctx, key, max(wait, time.Until(k.pausedUntil))); err != nil {
-		return err
-	}
-	k.waiting++
-	return nil
 }
 
 // earliest returns the first time, starting from at, at which the pause and the
@@ -277,15 +484,18 @@ func (k *keyLimiter) earliest(at time.Time) time.Time {
 	return at
 }
 
-func (k *keyLimiter) record(now time.Time) {
+// send takes a token and records the call of the caller at the head of the queue.
+func (k *keyLimiter) send(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.bucket.ReserveN(now, 1) // awaitTurn has waited for it
 	i := int(k.calls / k.batch % (k.batches + 1))
 	if i == len(k.sent) {
 		k.sent = append(k.sent, now)
 	}
 	k.sent[i] = now
 	k.calls++
+	k.waiting--
 }
 
 func (k *keyLimiter) pause(d time.Duration) {
@@ -295,6 +505,27 @@ func (k *keyLimiter) pause(d time.Duration) {
 	if until := k.limitedAt.Add(d); until.After(k.pausedUntil) {
 		k.pausedUntil = until
 	}
+}
+
+// conversationLimited records that a conversation of this method is paused for d. It
+// reports whether another one is paused, too.
+func (k *keyLimiter) conversationLimited(key string, d time.Duration) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	another := key != k.limitedKey && now.Before(k.limitedUntil)
+	k.limitedKey, k.limitedUntil = key, now.Add(d)
+	return another
+}
+
+// idle reports whether a new keyLimiter would allow the same calls from now on.
+func (k *keyLimiter) idle() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	// After a window, the bucket is full again.
+	recent := k.calls > 0 && now.Sub(k.sent[(k.calls-1)/k.batch%(k.batches+1)]) < window
+	return !recent && !now.Before(k.pausedUntil) && !now.Before(k.limitedUntil) && now.Sub(k.limitedAt) >= recoveryTime
 }
 
 // checkDeadline returns an error if the wait would exceed the deadline of ctx.

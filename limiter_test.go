@@ -19,6 +19,7 @@ import (
 
 const (
 	closeKey = "slack.conversations.close" // 20 calls per minute, in bursts of 4
+	postKey  = "slack.chat.postMessage"    // 300 calls per minute, and 60 in each conversation, in bursts of 3
 	minute   = time.Minute + 500*time.Millisecond
 )
 
@@ -147,6 +148,7 @@ func TestUnlimitedKeys(t *testing.T) {
 			}
 		}
 		waits(t, new(chatdm.TierLimiter), closeKey, 1000)
+		waits(t, new(chatdm.TierLimiter), postKey+"/D1", 1000)
 		if err := l.Wait(ctx, closeKey); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", err)
 		}
@@ -267,6 +269,259 @@ func TestTierLimiterRecovers(t *testing.T) {
 	}
 }
 
+// TestConversationTiers: a key that names a conversation has the limit of the
+// conversation, or of all conversations, in addition to that of the method.
+func TestConversationTiers(t *testing.T) {
+	const s = time.Second
+	none := chatdm.Tier{}
+	for _, test := range []struct {
+		name string
+		opts []chatdm.TierOption
+		keys []string
+		want []time.Duration
+	}{
+		{"one conversation", nil, []string{"/D1", "/D1", "/D1", "/D1", "/D1"}, []time.Duration{0, 0, 0, s, 2 * s}},
+		{"several conversations", nil, []string{"/D1", "/D1", "/D1", "/D2", "/D2", "/D2", "/D3"}, make([]time.Duration, 7)},
+		{"calls without a conversation", nil, []string{"", "", "", "", "/D1"}, make([]time.Duration, 5)},
+		{"the method's limit", []chatdm.TierOption{chatdm.WithTier(postKey, chatdm.Tier{PerMinute: 20, Burst: 2})},
+			[]string{"/D1", "/D2", "/D3", "", "/D1"}, []time.Duration{0, 0, 3 * s, 6 * s, 9 * s}},
+		{"no limit of the method", []chatdm.TierOption{chatdm.WithTier(postKey, none)},
+			[]string{"/D1", "/D1", "/D1", "/D1", "", "/D2"}, []time.Duration{0, 0, 0, s, s, s}},
+		{"no limit of conversations", []chatdm.TierOption{chatdm.WithTier(postKey+"/*", none)}, []string{"/D1", "/D1", "/D1", "/D1"}, make([]time.Duration, 4)},
+		{"another limit of conversations", []chatdm.TierOption{chatdm.WithTiers(map[string]chatdm.Tier{postKey + "/*": {PerMinute: 30, Burst: 1}})},
+			[]string{"/D1", "/D2", "/D1"}, []time.Duration{0, 0, 2 * s}},
+		{"the limit of one conversation", []chatdm.TierOption{chatdm.WithTier(postKey+"/D1", chatdm.Tier{PerMinute: 6, Burst: 1}), chatdm.WithTier(postKey+"/D2", none)},
+			[]string{"/D3", "/D3", "/D2", "/D2", "/D2", "/D2", "/D1", "/D1"}, []time.Duration{0, 0, 0, 0, 0, 0, 0, 10 * s}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := chatdm.NewTierLimiter(test.opts...)
+			start := time.Now()
+			var at []time.Duration
+			for _, key := range test.keys {
+				waits(t, l, postKey+key, 1)
+				at = append(at, time.Since(start))
+			}
+			wantAt(t, test.name, at, test.want...)
+		})
+	}
+}
+
+// TestConversationsDoNotBlockOthers: callers that wait for one conversation hold neither
+// the budget nor the queue of the method, and callers of one conversation stay in order.
+func TestConversationsDoNotBlockOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := chatdm.NewTierLimiter(chatdm.WithTier(postKey, chatdm.Tier{PerMinute: 300, Burst: 1}))
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		var mu sync.Mutex
+		var order []int
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() {
+				err := l.Wait(ctx, postKey+"/D1")
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					order = append(order, i)
+				case !errors.Is(err, context.Canceled):
+					t.Errorf("caller %d: got %v, want context.Canceled", i, err)
+				}
+			})
+			synctest.Wait()
+		}
+		// The method allows five calls per second, and D1 uses at most one of them, apart from its burst.
+		time.Sleep(time.Second)
+		for i := range 40 {
+			if err := l.Wait(t.Context(), fmt.Sprint(postKey, "/E", i)); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := time.Since(start); got > 11100*time.Millisecond {
+			t.Errorf("40 calls of other conversations took until %v, want at most 11.1s", got)
+		}
+		cancel()
+		wg.Wait()
+		if len(order) < 11 || len(order) > 14 || !slices.IsSorted(order) {
+			t.Errorf("got callers %v of D1, want 11 to 14 in order", order)
+		}
+	})
+}
+
+// TestConversationGivesUp: a caller that gives up leaves no gap, wherever it waits.
+func TestConversationGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := chatdm.NewTierLimiter(chatdm.WithTier(postKey, chatdm.Tier{PerMinute: 20, Burst: 2}), chatdm.WithTier(postKey+"/*", chatdm.Tier{PerMinute: 10, Burst: 1}))
+		waits(t, l, postKey+"/D1", 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for _, key := range []string{"/D1", "/D1", "/D2", "/D3", "/D4"} { // at 6s, 12s, 0s, 3s, and 6s
+			wg.Go(func() { _ = l.Wait(ctx, postKey+key) })
+			synctest.Wait()
+		}
+		tooLong := func(key string, timeout, want time.Duration) {
+			t.Helper()
+			bounded, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			e := wantError(t, l.Wait(bounded, postKey+key), chatdm.KindRateLimited, context.DeadlineExceeded)
+			if (e.RetryAfter - want).Abs() > time.Microsecond {
+				t.Errorf("%s: got RetryAfter %v, want %v", key, e.RetryAfter, want)
+			}
+		}
+		tooLong("/D5", time.Second, 9*time.Second)
+		tooLong("/D1", time.Second, 9*time.Second) // when the method allows it; the conversation needs longer
+		tooLong("/D1", 15*time.Second, 18*time.Second)
+		cancel()
+		wg.Wait()
+		wantAt(t, "another conversation", waits(t, l, postKey+"/D5", 1), 3*time.Second)
+		wantAt(t, "the same conversation", waits(t, l, postKey+"/D1", 1), 3*time.Second)
+	})
+}
+
+// TestConversationPauses: a 429 pauses the conversation, also for a caller that already
+// waits for the method. A 429 for another conversation in that time pauses the method.
+func TestConversationPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := chatdm.NewTierLimiter(chatdm.WithTier(postKey, chatdm.Tier{PerMinute: 20, Burst: 1}))
+		start := time.Now()
+		at := make(map[string]time.Duration)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		wait := func(key string) {
+			wg.Go(func() {
+				waits(t, l, postKey+key, 1)
+				mu.Lock()
+				defer mu.Unlock()
+				at[key] = time.Since(start)
+			})
+			synctest.Wait()
+		}
+		for _, key := range []string{"/D1", "/D2", "/D3"} {
+			wait(key)
+		}
+		time.Sleep(time.Second)
+		l.Limited(t.Context(), postKey+"/D2", 10*time.Second)
+		l.Limited(t.Context(), postKey+"/D2", 10*time.Second)
+		time.Sleep(3 * time.Second)
+		wait("/D4")
+		wg.Wait()
+		wantAt(t, "a paused conversation", []time.Duration{at["/D1"], at["/D3"], at["/D4"], at["/D2"]}, 0, 3*time.Second, 6*time.Second, 11*time.Second)
+
+		time.Sleep(time.Minute)
+		start = time.Now()
+		l.Limited(t.Context(), postKey+"/D1", 30*time.Second)
+		wait("/D2")
+		l.Limited(t.Context(), postKey+"/D3", 10*time.Second)
+		wait("/D4")
+		wait("/D1")
+		wg.Wait()
+		wantAt(t, "two paused conversations", []time.Duration{at["/D2"], at["/D4"], at["/D1"]}, 0, 10*time.Second, 30*time.Second)
+
+		// Without a limit per conversation, the method pauses.
+		l = chatdm.NewTierLimiter(chatdm.WithTier(postKey+"/*", chatdm.Tier{}))
+		l.Limited(t.Context(), postKey+"/D1", 10*time.Second)
+		wantAt(t, "no limit per conversation", waits(t, l, postKey+"/D2", 1), 10*time.Second)
+	})
+}
+
+// TestTierLimiterForgets: after 100,000 conversations, a TierLimiter holds only what the
+// last minutes need. It forgets neither the calls of the last minute nor a pause.
+func TestTierLimiterForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const conversations = 100_000
+		l := chatdm.NewTierLimiter(chatdm.WithTier(postKey, chatdm.Tier{PerMinute: 10_000}))
+		heap := func() int64 {
+			runtime.GC()
+			var stats runtime.MemStats
+			runtime.ReadMemStats(&stats)
+			return int64(stats.HeapAlloc)
+		}
+		waits(t, l, postKey+"/D0", 1)
+		before := heap()
+		for i := range conversations {
+			waits(t, l, fmt.Sprint(postKey, "/D", i), 1)
+			time.Sleep(time.Hour / conversations)
+		}
+		during := heap() - before
+		l.Limited(t.Context(), postKey+"/D1", time.Hour)
+		time.Sleep(10 * time.Minute)
+		after := heap() - before
+		t.Logf("%d kB at the end of the hour, %d kB ten minutes later", during>>10, after>>10)
+		if during > 5<<20 || after > 500<<10 {
+			t.Errorf("got %d and %d bytes, want at most 5 MB and 500 kB", during, after)
+		}
+		wantAt(t, "a paused conversation", waits(t, l, postKey+"/D1", 1), 50*time.Minute)
+		for range 5 {
+			waits(t, l, postKey+"/D2", 12)
+			time.Sleep(5 * time.Second) // a sweep between any two calls loses nothing
+		}
+		runtime.KeepAlive(l)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		l := chatdm.NewTierLimiter(chatdm.WithTier(postKey+"/*", chatdm.Tier{PerMinute: 2, Burst: 2}))
+		time.Sleep(30 * time.Second)
+		wantAt(t, "calls around a sweep", waits(t, l, postKey+"/D1", 5), 0, 0, minute, minute+30*time.Second, 2*minute)
+	})
+}
+
+// TestSlackTiers: every typed method has a tier.
+func TestSlackTiers(t *testing.T) {
+	tiers := chatdm.SlackTiers()
+	for method := range documented(t) {
+		if tiers["slack."+method].PerMinute == 0 {
+			t.Errorf("got no tier for %s", method)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := chatdm.NewTierLimiter(nil, chatdm.WithTiers(chatdm.NonMarketplaceTiers()))
+		wantAt(t, "history", waits(t, l, "slack.conversations.history", 3), 0, minute, 2*minute)
+		wantAt(t, "replies", waits(t, l, "slack.conversations.replies", 2), 0, minute)
+		wantAt(t, "the others", waits(t, l, closeKey, 5), 0, 0, 0, 0, 3*time.Second)
+	})
+}
+
+// TestBroadcast: messages to 10,000 people take little longer than the limit of the
+// workspace requires, while others post to a busy conversation.
+func TestBroadcast(t *testing.T) {
+	const people, goroutines, perMinute = 10_000, 100, 300
+	const allowed = people * time.Minute / perMinute
+	synctest.Test(t, func(t *testing.T) {
+		slack := chatdmtest.NewSlack(chatdmtest.InMemory(), chatdmtest.KeepRequests(people+1000))
+		defer slack.Close()
+		slack.Limit("chat.postMessage", perMinute, time.Minute)
+		slack.Limit("chat.postMessage/*", 60, time.Minute)
+		client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(slack.URL), chatdm.WithHTTPClient(slack.Client()),
+			chatdm.WithLimiter(chatdm.NewTierLimiter()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		var wg sync.WaitGroup
+		for g := range goroutines {
+			wg.Go(func() {
+				for i := range people / goroutines {
+					// The DMs do not exist, but the calls count.
+					_, err := client.Chat.PostMessage(t.Context(), chatdm.ChatPostMessageParams{Channel: fmt.Sprint("D", g, "-", i), Text: "hi"})
+					if !errors.Is(err, chatdm.ErrChannelNotFound) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		took, limited := time.Since(start), 0
+		for _, r := range slack.Requests() {
+			if r.Status == 429 {
+				limited++
+			}
+		}
+		t.Logf("%v, %d responses with 429; the limit allows %v", took, limited, allowed)
+		if took > allowed*103/100 || limited > 2 {
+			t.Errorf("got %v and %d responses with 429, want at most %v and 2", took, limited, allowed*103/100)
+		}
+	})
+}
+
 // TestSweepWithTierLimiter: 50 goroutines close 2,000 DMs on a server that
 // enforces the tier. That takes little longer than the tier allows, and the
 // server responds with hardly any 429. Without a limiter, it responds with many.
@@ -351,7 +606,10 @@ func ExampleWithLimiter() {
 
 func ExampleNewTierLimiter() {
 	// All clients of an app in a workspace share one limiter.
-	limiter := chatdm.NewTierLimiter(chatdm.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))
+	limiter := chatdm.NewTierLimiter(
+		chatdm.WithTiers(chatdm.NonMarketplaceTiers()),
+		chatdm.WithTier("slack.chat.postMessage/*", chatdm.Tier{PerMinute: 30, Burst: 1}), // in each conversation
+	)
 	slack := chatdmtest.NewSlack()
 	defer slack.Close()
 	for _, token := range []string{chatdmtest.BotToken, chatdmtest.UserToken} {

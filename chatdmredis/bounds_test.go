@@ -81,7 +81,7 @@ func TestImpossibleStateStartsOver(t *testing.T) {
 			client := sharedServer(t).client(t)
 			l := newLimiter(t, client, t.Name(), minute)
 			passCalls(t, l, 1)
-			corrupt(client, l.queue(closeKey).redisKeys[0], l.queue(closeKey).redisKeys[1])
+			corrupt(client, l.queue(closeKey).limit.redisKeys[0], l.queue(closeKey).limit.redisKeys[1])
 			ctx, cancel := context.WithTimeout(t.Context(), 2*minute)
 			defer cancel()
 			start := time.Now()
@@ -114,17 +114,17 @@ func TestScriptRejectsImpossibleArguments(t *testing.T) {
 	t.Parallel()
 	client := ownServer(t).client(t)
 	l := newLimiter(t, client, t.Name(), time.Minute)
-	keys := l.queue(closeKey).redisKeys
+	keys := l.queue(closeKey).limit.redisKeys
 	run := func(i int, value any) ([]any, error) {
-		args := []any{"id", 20, 4, 60e6, 61e6, 250e3, 0.8, 300e6, "fresh", "", "0", 0, -1}
+		args := []any{"call", "process", "0", 60e6, 61e6, 5e6, 1e6, 0.8, 300e6, "fresh", -1, "0", 20, 4, "", "0", 0}
 		args[i-1] = value
 		return l.script.Run(t.Context(), client, keys, args...).Slice()
 	}
 	for i, values := range map[int][]any{
-		2: {0, -1, 1.1e6, math.MaxInt},
-		3: {0, -1, 21, math.MaxInt},
-		4: {0, -1, 1e300}, 5: {0, -1, 1e300}, 6: {-1, 1e300}, 7: {-1, 2}, 8: {0, -1, 1e300},
-		12: nil, 13: {-2, 1e300},
+		4: {0, -1, 1e300}, 5: {0, -1, 1e300}, 6: {0, -1, 1e300}, 7: {-1, 1e300}, 8: {-1, 2}, 9: {0, -1, 1e300}, 11: {-2, 1e300},
+		13: {0, -1, 1.1e6, math.MaxInt},
+		14: {0, -1, 21, math.MaxInt},
+		17: nil,
 	} {
 		for _, value := range append(values, "nan", "-nan", "", "x") {
 			if got, err := run(i, value); err == nil {
@@ -141,12 +141,12 @@ func TestScriptRejectsImpossibleArguments(t *testing.T) {
 		want       time.Duration
 	}{{-1, 0}, {"-inf", 0}, {1e300, time.Hour}, {"inf", time.Hour}, {math.MaxInt64, time.Hour}} {
 		client.Del(t.Context(), keys...)
-		values, err := run(12, tt.retryAfter)
+		values, err := run(17, tt.retryAfter)
 		if err != nil {
 			t.Errorf("Retry-After %v: got %v, want nil", tt.retryAfter, err)
 			continue
 		}
-		if r, err := parseResult(values); err != nil || r.pause != tt.want || r.wait != tt.want {
+		if r, err := parseResult(values, 1); err != nil || r.states[0].pause != tt.want || r.wait != tt.want {
 			t.Errorf("Retry-After %v: got %+v, %v, want a pause of %v", tt.retryAfter, r, err, tt.want)
 		}
 	}
@@ -154,31 +154,31 @@ func TestScriptRejectsImpossibleArguments(t *testing.T) {
 
 func TestParseResultRejectsImpossibleValues(t *testing.T) {
 	const year = int64(365 * 24 * time.Hour / time.Microsecond)
-	valid := []any{int64(1), int64(0), int64(0), year, "x"}
-	if r, err := parseResult(valid); err != nil || !r.reserved || r.pause != 365*24*time.Hour || r.generation != "x" {
-		t.Fatalf("got %+v, %v, want a reserved slot and a pause of a year", r, err)
+	valid := []any{int64(2), int64(0), int64(1), int64(0), int64(0), int64(0), int64(0), year, "x", int64(0), int64(0), int64(0), "y"}
+	if r, err := parseResult(valid, 2); err != nil || r.status != statusWait || r.states[0].pause != 365*24*time.Hour || r.states[1].generation != "y" {
+		t.Fatalf("got %+v, %v, want a wait and a pause of a year", r, err)
 	}
-	bad := [][]any{nil, {}, valid[:4], append(valid[:5:5], int64(0)), {1, 2, 3, 4, "x"}}
+	bad := [][]any{nil, {}, valid[:12], valid[:9], append(valid[:13:13], int64(0))}
 	for i := range valid {
 		for _, value := range []any{
-			nil, int64(-1), int64(math.MinInt64), int64(math.MaxInt64), year + 1,
+			nil, int64(-1), int64(math.MinInt64), int64(math.MaxInt64),
 			1, 0.5, math.NaN(), math.Inf(1), "", true, []any{int64(1)}, errors.New("x"),
 		} {
 			values := append([]any(nil), valid...)
 			values[i] = value
 			bad = append(bad, values)
 		}
-		if i < 4 {
-			bad = append(bad, append(append(append([]any(nil), valid[:i]...), "0"), valid[i+1:]...))
+		if _, ok := valid[i].(int64); ok && i != 3 {
+			bad = append(bad, append(append(append([]any(nil), valid[:i]...), year+1), valid[i+1:]...))
 		}
 	}
-	bad = append(bad, []any{int64(2), int64(0), int64(0), int64(0), "x"})
+	bad = append(bad, append(append(append([]any(nil), valid[:2]...), int64(0)), valid[3:]...)) // it waits for no limit
 	for _, values := range bad {
-		if r, err := parseResult(values); !errors.Is(err, ErrUnavailable) || r != (scriptResult{}) {
+		if r, err := parseResult(values, 2); !errors.Is(err, ErrUnavailable) || r.states != nil {
 			t.Errorf("%v: got %+v, %v, want ErrUnavailable", values, r, err)
 		}
 	}
-	_, err := parseResult([]any{int64(1), int64(-1), int64(0), int64(0), "x"})
+	_, err := parseResult(append([]any{int64(1), int64(-1)}, valid[2:9]...), 1)
 	if want := "value 2: got -1, want an integer from 0 to 31536000000000"; !strings.Contains(fmt.Sprint(err), want) {
 		t.Errorf("got %v, want an error that contains %q", err, want)
 	}

@@ -55,13 +55,16 @@ func ExampleWithLocalFallback() {
 	_ = limiter
 }
 
-// Slack allows about one message per second in each channel. This app posts to only
-// one channel, so the limit applies to the method.
+// An app that is distributed outside the Slack Marketplace reads the history once per
+// minute. This one also posts fewer messages than Slack allows, in all conversations
+// together and in each of them.
 func ExampleWithTier() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
 	defer client.Close()
 	limiter, err := chatdmredis.NewLimiter(client, "T012AB3C4/A0KRD7HC3",
-		chatdmredis.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 60, Burst: 1}))
+		chatdmredis.WithTiers(chatdm.NonMarketplaceTiers()),
+		chatdmredis.WithTier("slack.chat.postMessage", chatdm.Tier{PerMinute: 120}),
+		chatdmredis.WithTier("slack.chat.postMessage/*", chatdm.Tier{PerMinute: 30, Burst: 1}))
 	if err != nil {
 		fmt.Println(err)
 		return

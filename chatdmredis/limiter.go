@@ -11,35 +11,58 @@
 //	…
 //	client, err := chatdm.NewClient(token, chatdm.WithLimiter(limiter))
 //
-// Limiters with the same name on the same Redis share one rate limit per method.
-// If one of them gets a 429 for a method, they all pause that method. Adding
-// processes does not raise the limit, because Slack counts the calls of all
+// Limiters with the same name on the same Redis share one rate limit per method, and one
+// per conversation for calls of chat.postMessage. If one of them gets a 429, they all
+// pause. Adding processes does not raise the limit, because Slack counts the calls of all
 // processes of an app together.
 //
 // A Limiter paces calls like a [chatdm.TierLimiter]. It combines a token bucket,
 // which sets the rate and the burst, with a sliding window of one minute, which
 // never holds more calls than the tier allows. After a 429, the limit of the window
-// drops by a fifth, and recovers over the next five minutes.
+// drops by a fifth, and recovers over the next five minutes. A 429 for a conversation
+// pauses only that conversation, unless another conversation is paused because of a 429,
+// too.
+//
+// # Waiting
+//
+// A process that has to wait takes a place in a queue in Redis. Its callers queue up for
+// that place, so processes take turns. A caller that waits for its conversation has no
+// place in the queue of the method, so it delays nobody else.
+//
+//   - If a caller gives up, the next caller of its process gets the place. If there is none,
+//     the Limiter gives up the place at once, in the background.
+//   - A process that waits asks Redis again at least every five seconds. A process that was
+//     killed loses its place at most one second after it should have asked. The
+//     calls that this delays catch up, as far as the burst allows.
 //
 // # Cost
 //
-// Each operation on Redis runs one script in one round trip:
+// Each operation on Redis runs one script in one round trip, which checks both limits of a
+// call:
 //
 //   - A call that does not have to wait needs one operation.
-//   - A call that has to wait needs two: one reserves a slot, and one uses it.
+//   - A call that has to wait needs two: one takes a place, and one passes.
 //   - A long wait needs one more operation every five seconds.
 //
-// The callers in one process queue up, and only the first one talks to Redis. Ten
+// Only the first of the callers that wait for a method talks to Redis. Ten
 // thousand waiting goroutines therefore cost no more than one. For example, three
 // busy processes that share 20 calls per minute run about 60 scripts per minute.
 //
-// A slot is a point in time on the clock of the Redis server. Other clocks do not
-// matter. If a caller gives up, its slot goes to the next caller in the same
-// process. If no caller uses the slot in time, it is lost. A Limiter reserves at
-// most one slot per method at a time.
+// Each limit uses four keys: a hash, a sorted set with one entry for each call of the
+// last minute, and two sorted sets with one entry for each waiting process. All keys
+// expire: those of an idle conversation after a minute. The Limiter forgets an idle
+// conversation after a minute, too.
 //
-// Each method uses two keys: a hash, and a sorted set with one entry for each
-// call of the last minute. Both keys expire.
+// # Clocks
+//
+// All times are on the clock of the Redis server, so the clocks of the processes do not
+// matter. If the clock of Redis jumps forward, for example after a failover to a
+// machine whose clock is ahead, the limiters compare it with their own elapsed time. Each
+// limiter that used Redis before the jump notices it, lets no call pass because of it, and
+// starts over as if Redis had lost its data. Only a process without such an
+// operation, which has just started, can let calls pass that exceed the tier: up to one
+// burst, until another process reports the jump. If the clock is set back by less than a
+// minute, calls wait for that long. If it is set back further, the limiters start over.
 //
 // # Redis failures
 //
@@ -47,7 +70,7 @@
 // time, or returns an error, the waiting calls fail with an error that matches
 // [ErrUnavailable]. The client returns it as [chatdm.KindUnavailable]. A call that
 // needs Redis at that moment fails within the timeout (see [WithTimeout]). A call
-// that is already waiting for a slot fails when it next needs Redis, up to five
+// that is already waiting for its turn fails when its process next needs Redis, up to five
 // seconds later. With [WithLocalFallback], the calls continue at a fraction
 // of the tier instead.
 //
@@ -62,12 +85,17 @@
 // which is about 12 seconds by default. Together, the calls before and after
 // the loss therefore stay within the tier.
 //
+// If Redis has no memory left, the limiter continues to work. Do not let Redis evict keys:
+// if it evicts the calls of the last minute, up to one burst more can pass. The same is
+// true for calls that a replica had not received before a failover.
+//
 // # Redis Cluster
 //
 // The limiter requires Redis 5 or later, or a server that supports the same
-// protocol and scripts. It works with Redis Cluster: the two keys of a method share
-// a hash tag, so they are in the same hash slot. Different methods have different
-// hash tags. To use one hash tag for all keys, see [WithPrefix].
+// protocol and scripts, such as Valkey. It works with Redis Cluster: all keys of a method,
+// including those of its conversations, share a hash tag, so they are in the same hash
+// slot. Different methods have different hash tags. To use one hash tag for all keys, see
+// [WithPrefix].
 package chatdmredis
 
 import (
@@ -76,6 +104,8 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,8 +123,8 @@ import (
 // an error or an unexpected result. Use [errors.Is] to test for it.
 var ErrUnavailable = errors.New("chatdmredis: Redis is unavailable")
 
-//go:embed reserve.lua
-var reserveScript string
+//go:embed pass.lua
+var passScript string
 
 // Limiter is a [chatdm.Limiter] that shares its limits with other processes
 // through Redis. Create it with [NewLimiter]. The zero value is not usable.
@@ -116,17 +146,18 @@ type Limiter struct {
 	local  *chatdm.TierLimiter // nil if there is no local fallback
 	id     string              // unique among the limiters of all processes
 
-	mu     sync.Mutex
-	queues map[string]*queue // by limiter key
+	mu       sync.Mutex
+	queues   map[string]*queue // by the limiter key of the method
+	sweeping bool              // sweep is scheduled
 }
 
 // timing holds the durations that tests shorten.
 type timing struct {
 	minute        time.Duration // the period over which the server counts calls
 	window        time.Duration // the period over which the limiter counts calls; see NewLimiter
-	grace         time.Duration // how long a slot stays usable
+	lateness      time.Duration // how late a process may ask again before it loses its place
 	recovery      time.Duration // how long the full limit takes to return after a 429
-	checkInterval time.Duration // the longest sleep between two operations of a waiting caller
+	checkInterval time.Duration // the longest time between two operations of a process that waits
 	retryInterval time.Duration // how long the local fallback lasts before Redis is tried again
 }
 
@@ -144,19 +175,30 @@ const (
 // Option configures a [Limiter].
 type Option func(*Limiter)
 
-// WithTier sets the tier of a limiter key, such as "slack.conversations.close". It
-// replaces the key's tier in [chatdm.SlackTiers], if there is one. The key must
-// start with "slack." or "rocketchat.".
+// WithTier sets the tier of a limiter key. It replaces the key's tier in
+// [chatdm.SlackTiers], if there is one. The key must start with "slack." or
+// "rocketchat.".
 //
-// PerMinute must be from 0 to 1,000,000. If it is 0, the limiter does not limit
-// the method and does not use Redis for it. Burst must not be negative. If it is
-// 0, the burst is a fifth of PerMinute, but at least 1. A Burst above PerMinute
-// counts as PerMinute. [NewLimiter] rejects other values.
+//   - "slack.conversations.close" sets the limit of the method.
+//   - "slack.chat.postMessage/*" sets the limit of each conversation, which applies in
+//     addition to the limit of the method.
+//   - "slack.chat.postMessage/D024BFF1M" sets the limit of one conversation instead.
+//
+// PerMinute must be from 0 to 1,000,000. If it is 0, there is no limit. The limiter does
+// not use Redis for a call that has no limit. Burst must not be negative. If it is 0, the
+// burst is a fifth of PerMinute, but at least 1. A Burst above PerMinute counts as
+// PerMinute. [NewLimiter] rejects other values.
 //
 // Use the same tiers in all processes, because each process applies its own tiers
 // to the calls of all processes.
 func WithTier(key string, tier chatdm.Tier) Option {
 	return func(l *Limiter) { l.tiers[key] = tier }
+}
+
+// WithTiers sets the tier of each key in the map, like [WithTier]. Use it with
+// [chatdm.NonMarketplaceTiers] or the Tiers of package rocketchat.
+func WithTiers(tiers map[string]chatdm.Tier) Option {
+	return func(l *Limiter) { maps.Copy(l.tiers, tiers) }
 }
 
 // WithTimeout sets the timeout of one operation on Redis, regardless of the
@@ -172,7 +214,8 @@ func WithTimeout(d time.Duration) Option {
 
 // WithPrefix sets the prefix of all Redis keys. The default is "chatdm:". If the
 // prefix contains a Redis Cluster hash tag, such as "{chatdm}:", all keys are in
-// the same hash slot.
+// the same hash slot. [NewLimiter] rejects a prefix whose first hash tag is empty ("{}"),
+// because the keys of a method would be in different hash slots.
 func WithPrefix(prefix string) Option {
 	return func(l *Limiter) { l.prefix = prefix }
 }
@@ -182,7 +225,8 @@ func WithPrefix(prefix string) Option {
 // result is rounded down to whole calls per minute, but is at least one. With four
 // processes, for example, use a share of at most 0.25. The share must be greater
 // than 0 and at most 1, or [NewLimiter] returns an error. Without this option, calls
-// fail while Redis is unavailable.
+// fail while Redis is unavailable. The share also applies to the limit of each
+// conversation.
 //
 // The limiter tries Redis again every three seconds. In the minute after a switch
 // to or from the fallback, the processes together may make up to a fifth more calls
@@ -196,8 +240,9 @@ func WithLocalFallback(share float64) Option {
 	}
 }
 
-// WithOnFallback sets a function that the limiter calls when a limiter key switches
-// to the local fallback or back to Redis. The argument err is the reason for the
+// WithOnFallback sets a function that the limiter calls when a method switches
+// to the local fallback or back to Redis. The argument key is the method's limiter key,
+// which names no conversation. The argument err is the reason for the
 // fallback, or nil for the switch back. The function must not block, and must be
 // safe for concurrent use. A nil fn has no effect. Without [WithLocalFallback], this
 // option has no effect.
@@ -212,14 +257,15 @@ func WithOnFallback(fn func(key string, err error)) Option {
 // without white space, control characters, or braces.
 //
 // The limiter starts with the tiers of [chatdm.SlackTiers]. It does not limit
-// methods that have no tier. A nil option is ignored.
+// methods that have no tier. A nil option is ignored. If several options set the tier of a
+// key, the last one applies.
 //
 // NewLimiter does not connect to Redis. If an argument is invalid, it returns a
 // *[chatdm.Error] of [chatdm.KindInvalidRequest].
 func NewLimiter(client redis.UniversalClient, name string, opts ...Option) (*Limiter, error) {
 	l := &Limiter{
 		client: client, name: name, prefix: "chatdm:", timeout: 500 * time.Millisecond, tiers: chatdm.SlackTiers(),
-		script: redis.NewScript(reserveScript), id: rand.Text()[:10], queues: make(map[string]*queue),
+		script: redis.NewScript(passScript), id: rand.Text()[:10], queues: make(map[string]*queue),
 	}
 	for _, opt := range opts {
 		if opt != nil {
@@ -229,12 +275,11 @@ func NewLimiter(client redis.UniversalClient, name string, opts ...Option) (*Lim
 	if err := l.validate(); err != nil {
 		return nil, &chatdm.Error{Service: "chatdmredis", Method: "NewLimiter", Kind: chatdm.KindInvalidRequest, Err: err}
 	}
-	// The server may receive a call later than its slot, by up to the sum of the slot's
-	// grace period, the time that Redis takes to respond, and the difference in network
-	// latency between two requests.
-	const grace, latency = 250 * time.Millisecond, 250 * time.Millisecond
+	// The server may receive two calls closer together than Redis let them pass, by up to
+	// the time that Redis takes to respond and the difference in network latency.
+	const latency = 500 * time.Millisecond
 	l.timing = timing{
-		minute: time.Minute, window: time.Minute + grace + l.timeout + latency, grace: grace,
+		minute: time.Minute, window: time.Minute + l.timeout + latency, lateness: time.Second,
 		recovery: 5 * time.Minute, checkInterval: 5 * time.Second, retryInterval: 3 * time.Second,
 	}
 	l.initFallback()
@@ -247,6 +292,10 @@ func (l *Limiter) validate() error {
 	}
 	if err := validateName(l.name); err != nil {
 		return err
+	}
+	if _, tag, _ := strings.Cut(l.prefix, "{"); strings.HasPrefix(tag, "}") {
+		// Redis Cluster would spread the keys of a method over several hash slots.
+		return fmt.Errorf("WithPrefix: got %.100q, want no empty hash tag", l.prefix)
 	}
 	for key, tier := range l.tiers {
 		if !strings.HasPrefix(key, "slack.") && !strings.HasPrefix(key, "rocketchat.") {
@@ -290,33 +339,46 @@ func (l *Limiter) initFallback() {
 		return
 	}
 	var opts []chatdm.TierOption
-	for key, tier := range l.tiers {
-		// At least 1, because 0 would disable the limit. The small term compensates for
-		// floating-point errors before rounding down. Keys without a limit have no queue,
-		// so they do not use the local limiter.
-		n := float64(tier.PerMinute) * l.fallbackShare * float64(time.Minute) / float64(l.timing.minute)
-		opts = append(opts, chatdm.WithTier(key, chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}))
+	for key, tier := range l.tiers { // the queues pace the calls of each conversation
+		if tier.PerMinute > 0 {
+			tier = l.localTier(tier)
+		}
+		opts = append(opts, chatdm.WithTier(key, tier))
 	}
 	l.local = chatdm.NewTierLimiter(opts...)
 }
 
-// Wait implements [chatdm.Limiter]. It blocks until the limit of key allows a call.
+// localTier returns the share of the tier for the local fallback.
+func (l *Limiter) localTier(tier chatdm.Tier) chatdm.Tier {
+	// At least 1, because 0 would disable the limit. The small term compensates for
+	// floating-point errors before rounding down.
+	n := float64(tier.PerMinute) * l.fallbackShare * float64(time.Minute) / float64(l.timing.minute)
+	return chatdm.Tier{PerMinute: max(1, int(n+1e-9)), Burst: 1}
+}
+
+// Wait implements [chatdm.Limiter]. It blocks until the limits of key allow a call.
 // If key has no tier, it returns nil immediately. A Limiter serves callers with the
-// same key in the order in which they call Wait. Wait returns one of these errors:
+// same key in the order in which they call Wait, and processes that share a limit take
+// turns. Wait returns one of these errors:
 //
 //   - the error of ctx, if ctx is done
 //   - a *[chatdm.Error] of [chatdm.KindRateLimited], as soon as Wait detects that the
-//     wait would exceed the deadline of ctx; its RetryAfter is the length of the wait
+//     wait would exceed the deadline of ctx; its RetryAfter is the length of the wait if
+//     no caller ahead gives up
 //   - an error that matches [ErrUnavailable], if Redis is unavailable and there is
 //     no local fallback
 func (l *Limiter) Wait(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if q := l.queue(key); q != nil {
-		return q.wait(ctx)
+	q, c := l.acquire(key)
+	if q == nil {
+		return nil
 	}
-	return nil
+	if c != nil {
+		defer q.release(c)
+	}
+	return q.wait(ctx, c)
 }
 
 // Limited implements [chatdm.Limiter]. It pauses key for retryAfter in all
@@ -327,46 +389,142 @@ func (l *Limiter) Wait(ctx context.Context, key string) error {
 // unavailable, the limiter remembers the pause, and the next call that reaches
 // Redis reports it to the other processes.
 func (l *Limiter) Limited(ctx context.Context, key string, retryAfter time.Duration) {
-	if q := l.queue(key); q != nil {
-		q.limited(context.WithoutCancel(ctx), min(retryAfter, maxRetryAfter))
+	q, c := l.acquire(key)
+	if q == nil {
+		return
 	}
+	if c != nil {
+		defer q.release(c)
+	}
+	q.limited(context.WithoutCancel(ctx), c, min(retryAfter, maxRetryAfter))
 }
 
-// queue returns the queue of key, or nil if key has no tier.
-func (l *Limiter) queue(key string) *queue {
-	tier := l.tiers[key]
-	if tier.PerMinute <= 0 {
+// acquire returns the queue and the conversation of a call. The queue is nil if the call
+// has no limit. If the conversation is not nil, the caller must release it.
+func (l *Limiter) acquire(key string) (*queue, *conversation) {
+	method, name, _ := strings.Cut(key, "/")
+	q := l.queue(method)
+	if method == key {
+		return q, nil
+	}
+	if q == nil && l.conversationTier(method, name).PerMinute > 0 {
+		q = l.newQueue(method)
+	}
+	if q == nil {
+		return nil, nil
+	}
+	c := q.acquire(name)
+	if c == nil && q.limit == nil {
+		return nil, nil
+	}
+	if c != nil {
+		l.scheduleSweep()
+	}
+	return q, c
+}
+
+// conversationTier returns the tier of a conversation.
+func (l *Limiter) conversationTier(method, name string) chatdm.Tier {
+	if tier, ok := l.tiers[method+"/"+name]; ok {
+		return tier
+	}
+	return l.tiers[method+"/*"]
+}
+
+// queue returns the queue of a method, or nil if the method has no tier.
+func (l *Limiter) queue(method string) *queue {
+	if l.tiers[method].PerMinute <= 0 {
 		return nil
 	}
+	return l.newQueue(method)
+}
+
+func (l *Limiter) newQueue(method string) *queue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	q := l.queues[key]
+	q := l.queues[method]
 	if q == nil {
-		q = newQueue(l, key, tier)
-		l.queues[key] = q
+		q = newQueue(l, method)
+		l.queues[method] = q
 	}
 	return q
 }
 
-// scriptResult is the result of reserve.lua. The durations are measured from the time
+// scheduleSweep makes the queues forget idle conversations every minute while there are
+// conversations.
+func (l *Limiter) scheduleSweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.sweeping {
+		l.sweeping = true
+		time.AfterFunc(l.timing.minute, l.sweep)
+	}
+}
+
+func (l *Limiter) sweep() {
+	l.mu.Lock()
+	l.sweeping = false
+	queues := slices.Collect(maps.Values(l.queues))
+	l.mu.Unlock()
+	again := false
+	for _, q := range queues {
+		again = q.sweep() || again
+	}
+	if again {
+		l.scheduleSweep()
+	}
+}
+
+// scriptResult is the result of pass.lua. The durations are measured from the time
 // when the script ran.
 type scriptResult struct {
-	reserved   bool          // a slot is reserved; false if the slot would be after the caller's deadline
-	wait       time.Duration // until the slot
+	status     int64
+	wait       time.Duration
+	waitingFor int           // number of the limit that the call waits for, or 0
+	now        time.Time     // on the clock of Redis
+	again      time.Duration // when this process must ask again to keep its place
+	states     []limitState
+	jumped     bool // the clock of Redis has jumped forward since the previous operation; not from the script
+}
+
+// limitState is the state of a limit.
+type limitState struct {
+	least      time.Duration // until a call may pass if no process is ahead of it
 	untilFull  time.Duration // until the token bucket is full
 	pause      time.Duration // until the pause after a 429 ends
 	generation string        // identifies the state; changes if Redis loses it
 }
 
-// runScript runs reserve.lua. It returns after the timeout even if the Redis client
+// The values of scriptResult.status.
+const (
+	statusRefused = iota // the call would have to wait past the caller's deadline
+	statusPass
+	statusWait // this process has a place in the queue
+)
+
+// clockTolerance is by how much the clock of Redis may be ahead of the local clock after
+// an operation without having jumped.
+const clockTolerance = 100 * time.Millisecond
+
+// commonArgs returns the arguments of the script that do not belong to a limit.
+func (l *Limiter) commonArgs(callID string, leave bool, maxWaitArg string, jumped bool) []any {
+	t := l.timing
+	flag := map[bool]string{false: "0", true: "1"}
+	return []any{
+		callID, l.id, flag[leave], formatMicros(t.minute), formatMicros(t.window), formatMicros(t.checkInterval), formatMicros(t.lateness),
+		reducedLimit, formatMicros(t.recovery), rand.Text()[:10], maxWaitArg, flag[jumped],
+	}
+}
+
+// runScript runs pass.lua. It returns after the timeout even if the Redis client
 // is still busy. That client has its own timeouts and may ignore the context.
-func (l *Limiter) runScript(ctx context.Context, q *queue, args []any) (scriptResult, error) {
+func (l *Limiter) runScript(ctx context.Context, q *queue, keys []string, args []any) ([]any, error) {
 	bounded, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	select {
 	case q.operations <- struct{}{}:
 	case <-bounded.Done():
-		return scriptResult{}, l.timeoutError(ctx)
+		return nil, l.timeoutError(ctx)
 	}
 	type response struct {
 		values []any
@@ -375,25 +533,25 @@ func (l *Limiter) runScript(ctx context.Context, q *queue, args []any) (scriptRe
 	done := make(chan response, 1)
 	go func() {
 		defer func() { <-q.operations }()
-		values, err := l.script.Run(bounded, l.client, q.redisKeys, args...).Slice()
+		values, err := l.script.Run(bounded, l.client, keys, args...).Slice()
 		done <- response{values, err}
 	}()
 	select {
 	case r := <-done:
 		if r.err == nil {
-			return parseResult(r.values)
+			return r.values, nil
 		}
 		if bounded.Err() != nil {
-			return scriptResult{}, l.timeoutError(ctx)
+			return nil, l.timeoutError(ctx)
 		}
 		if errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, context.Canceled) {
 			// The network timed out, not the caller. The error must not match a context
 			// error, or the client would report that the caller's context is done.
-			return scriptResult{}, fmt.Errorf("%w: %v", ErrUnavailable, r.err) //nolint:errorlint // see above
+			return nil, fmt.Errorf("%w: %v", ErrUnavailable, r.err) //nolint:errorlint // see above
 		}
-		return scriptResult{}, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
 	case <-bounded.Done():
-		return scriptResult{}, l.timeoutError(ctx)
+		return nil, l.timeoutError(ctx)
 	}
 }
 
@@ -409,28 +567,41 @@ func (l *Limiter) timeoutError(ctx context.Context) error {
 	return fmt.Errorf("%w: no response within %v", ErrUnavailable, l.timeout)
 }
 
-// parseResult converts the result of reserve.lua. It rejects values that the script
-// cannot return, because a wrong value could let too many calls pass.
-func parseResult(values []any) (scriptResult, error) {
-	if len(values) != 5 {
-		return scriptResult{}, fmt.Errorf("%w: script result: got %d values, want 5", ErrUnavailable, len(values))
+// parseResult converts the result of pass.lua for a number of limits. It rejects values
+// that the script cannot return, because a wrong value could let too many calls pass.
+func parseResult(values []any, limits int) (scriptResult, error) {
+	if want := 5 + 4*limits; len(values) != want {
+		return scriptResult{}, fmt.Errorf("%w: script result: got %d values, want %d", ErrUnavailable, len(values), want)
 	}
-	var n [4]int64
-	for i, most := range [4]int64{1, maxWait.Microseconds(), maxWait.Microseconds(), maxWait.Microseconds()} {
-		var ok bool
-		if n[i], ok = values[i].(int64); !ok || n[i] < 0 || n[i] > most {
-			return scriptResult{}, fmt.Errorf("%w: script result: value %d: got %v, want an integer from 0 to %d",
-				ErrUnavailable, i+1, values[i], most)
+	var err error
+	integer := func(i int, most int64) int64 {
+		n, ok := values[i].(int64)
+		if (!ok || n < 0 || n > most) && err == nil {
+			err = fmt.Errorf("%w: script result: value %d: got %v, want an integer from 0 to %d", ErrUnavailable, i+1, values[i], most)
 		}
+		return n
 	}
-	generation, ok := values[4].(string)
-	if !ok || generation == "" {
-		return scriptResult{}, fmt.Errorf("%w: script result: value 5: got %v, want a non-empty string", ErrUnavailable, values[4])
+	duration := func(i int) time.Duration {
+		return time.Duration(integer(i, maxWait.Microseconds())) * time.Microsecond
 	}
-	duration := func(micros int64) time.Duration { return time.Duration(micros) * time.Microsecond }
-	return scriptResult{
-		reserved: n[0] == 1, wait: duration(n[1]), untilFull: duration(n[2]), pause: duration(n[3]), generation: generation,
-	}, nil
+	r := scriptResult{
+		status: integer(0, statusWait), wait: duration(1), waitingFor: int(integer(2, int64(limits))), now: time.UnixMicro(integer(3, 1<<53)),
+		again: duration(4),
+	}
+	if r.status == statusWait && r.waitingFor == 0 && err == nil {
+		err = fmt.Errorf("%w: script result: value 3: got 0, want the number of a limit", ErrUnavailable)
+	}
+	for i := 5; i < len(values); i += 4 {
+		generation, ok := values[i+3].(string)
+		if (!ok || generation == "") && err == nil {
+			err = fmt.Errorf("%w: script result: value %d: got %v, want a non-empty string", ErrUnavailable, i+4, values[i+3])
+		}
+		r.states = append(r.states, limitState{least: duration(i), untilFull: duration(i + 1), pause: duration(i + 2), generation: generation})
+	}
+	if err != nil {
+		return scriptResult{}, err
+	}
+	return r, nil
 }
 
 func formatMicros(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }

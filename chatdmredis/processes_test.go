@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 type job struct {
 	Redis, Slack, Name string
 	Calls, Goroutines  int
+	Messages           int // if not 0, post so many messages, each to another conversation
 	Minute, Duration   time.Duration
 	Start              time.Time
 }
@@ -31,6 +33,7 @@ type report struct {
 	Passed, Unavailable, OtherErrors int
 	SlowestUnavailable               time.Duration // of the calls that failed with ErrUnavailable
 	LastOtherError                   string
+	End                              time.Time // of a broadcast
 }
 
 // workerEnv is the environment variable that makes the test binary run a job.
@@ -42,12 +45,17 @@ func runWorker(text string) {
 		panic(err)
 	}
 	rdb := newClient(j.Redis)
-	l, err := NewLimiter(rdb, j.Name, longTimeout, WithTier(closeKey, chatdm.Tier{PerMinute: j.Calls}))
+	l, err := NewLimiter(rdb, j.Name, longTimeout, WithTier(closeKey, chatdm.Tier{PerMinute: j.Calls}), WithTier(postKey, chatdm.Tier{PerMinute: j.Calls}))
 	if err != nil {
 		panic(err)
 	}
 	shortenMinute(l, j.Minute)
-	r := closeMessages(l, j)
+	var r report
+	if j.Messages > 0 {
+		r = broadcast(l, j)
+	} else {
+		r = closeMessages(l, j)
+	}
 	rdb.Close()
 	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
 		panic(err)
@@ -97,6 +105,38 @@ func closeMessages(l chatdm.Limiter, j job) report {
 	return r
 }
 
+// broadcast posts messages through a client that uses the limiter.
+func broadcast(l chatdm.Limiter, j job) report {
+	client, err := chatdm.NewClient(chatdmtest.BotToken, chatdm.WithBaseURL(j.Slack), chatdm.WithLimiter(l))
+	if err != nil {
+		panic(err)
+	}
+	time.Sleep(time.Until(j.Start))
+	var mu sync.Mutex
+	var r report
+	var wg sync.WaitGroup
+	for g := range j.Goroutines {
+		wg.Go(func() {
+			for i := g; i < j.Messages; i += j.Goroutines {
+				// The channel does not exist, but the call counts.
+				params := chatdm.ChatPostMessageParams{Channel: fmt.Sprintf("D%d-%d", os.Getpid(), i), Text: "hi"}
+				_, err := client.Chat.PostMessage(context.Background(), params)
+				mu.Lock()
+				if errors.Is(err, chatdm.ErrChannelNotFound) {
+					r.Passed++
+				} else {
+					r.OtherErrors++
+					r.LastOtherError = fmt.Sprint(err)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	r.End = time.Now()
+	return r
+}
+
 // start starts a worker process. It returns a function that waits for its report.
 func (j job) start(t *testing.T) (wait func() report) {
 	t.Helper()
@@ -104,7 +144,7 @@ func (j job) start(t *testing.T) (wait func() report) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), workerEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
@@ -200,6 +240,45 @@ func TestProcessesShareLimit(t *testing.T) {
 		}
 		if try == 3 {
 			t.Fatalf("calls: got %d, want at least %d", passed, want)
+		}
+	}
+}
+
+// Three processes that post to many people, each in another conversation, need at most 5%
+// longer than the limit of the workspace requires.
+func TestProcessesBroadcast(t *testing.T) {
+	t.Parallel()
+	const calls, minute = 300, 2 * time.Second
+	people := 1500
+	if text := os.Getenv("CHATDMREDIS_TEST_PEOPLE"); text != "" {
+		people, _ = strconv.Atoi(text)
+	}
+	allowed := time.Duration(people) * minute / calls
+	rdb := sharedServer(t)
+	// A slow machine cannot keep up, so the best of three attempts counts.
+	for try := 1; ; try++ {
+		slack := chatdmtest.NewSlack(chatdmtest.KeepRequests(2 * people))
+		t.Cleanup(slack.Close)
+		slack.Limit("chat.postMessage", calls, minute)
+		start := time.Now().Add(time.Second)
+		_, reports := runProcesses(t, job{
+			Redis: rdb.addr, Slack: slack.URL, Name: fmt.Sprint(t.Name(), try), Calls: calls, Goroutines: 50,
+			Messages: people / 3, Minute: minute, Start: start,
+		}, nil)
+		var took time.Duration
+		for _, r := range reports {
+			took = max(took, r.End.Sub(start))
+		}
+		rejected := count429s(slack)
+		t.Logf("%d messages in %v, want %v; %d responses with a 429", people, took, allowed, rejected)
+		if rejected > 3 {
+			t.Errorf("responses with a 429: got %d, want at most 3", rejected)
+		}
+		if took <= allowed*105/100 {
+			return
+		}
+		if try == 3 {
+			t.Fatalf("got %v, want at most 5%% more than %v", took, allowed)
 		}
 	}
 }

@@ -170,7 +170,10 @@ func newClient(addr string) *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: addr, ReadTimeout: time.Second, MaxRetries: -1, DialerRetries: 1})
 }
 
-const closeKey = "slack.conversations.close"
+const (
+	closeKey = "slack.conversations.close"
+	postKey  = "slack.chat.postMessage"
+)
 
 // longTimeout keeps operations from failing on a busy machine.
 var longTimeout = WithTimeout(3 * time.Second)
@@ -188,7 +191,7 @@ func newLimiter(t testing.TB, client redis.UniversalClient, name string, minute 
 
 func shortenMinute(l *Limiter, minute time.Duration) {
 	l.timing = timing{
-		minute: minute, window: minute + minute/40, grace: minute / 100,
+		minute: minute, window: minute + minute/40, lateness: minute / 20,
 		recovery: 5 * minute, checkInterval: minute / 12, retryInterval: minute / 20,
 	}
 	l.initFallback()

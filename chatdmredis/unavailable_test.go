@@ -187,6 +187,107 @@ func TestReadOnlyReplica(t *testing.T) {
 	passCalls(t, l, 1)
 }
 
+// If Redis has no memory left and evicts no keys, the limits hold and calls pass: Redis
+// lets a script add data after it has removed some.
+func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
+	const calls, minute = 20, 2 * time.Second
+	client := ownServer(t).client(t)
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Set(t.Context(), "x", "x", 0).Err(); err == nil {
+		t.Fatal("SET: got nil, want an error")
+	}
+	l := newLimiter(t, client, t.Name(), minute)
+	checkTier(t, passCalls(t, l, calls+5), calls, minute)
+	passKeys(t, l, postKey+"/D1", postKey+"/D2")
+}
+
+// delay is a hook that delays each operation.
+type delay struct {
+	scriptCounter
+	d time.Duration
+}
+
+func (h *delay) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		time.Sleep(h.d)
+		err := next(ctx, cmd)
+		time.Sleep(h.d)
+		return err
+	}
+}
+
+// A slow Redis slows the calls down if there is only one limiter, but the limit holds.
+func TestSlowRedis(t *testing.T) {
+	t.Parallel()
+	const calls, minute = 20, 2 * time.Second
+	client := sharedServer(t).client(t)
+	client.AddHook(&delay{d: 20 * time.Millisecond})
+	l := newLimiter(t, client, t.Name(), minute)
+	start := time.Now()
+	at := passCalls(t, l, 3*calls)
+	checkTier(t, at, calls, minute)
+	if got, want := time.Since(start), 4*minute; got > want {
+		t.Errorf("time of %d calls: got %v, want at most %v", 3*calls, got, want)
+	}
+}
+
+// Redis is flushed, scripts and clients included, killed, and stopped, again and again,
+// while three limiters make calls.
+func TestRepeatedLoss(t *testing.T) {
+	t.Parallel()
+	const calls, minute = 20, 2 * time.Second
+	s := ownServer(t)
+	client := s.client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*minute)
+	defer cancel()
+	var mu sync.Mutex
+	var at []time.Time
+	var wg sync.WaitGroup
+	for range 3 {
+		l := newLimiter(t, s.client(t), t.Name(), minute, WithTimeout(200*time.Millisecond))
+		for range 3 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					if err := l.Wait(ctx, closeKey); err == nil {
+						mu.Lock()
+						at = append(at, time.Now())
+						mu.Unlock()
+					} else if ctx.Err() == nil && !errors.Is(err, ErrUnavailable) && !errors.Is(err, chatdm.KindRateLimited) {
+						t.Errorf("got %v, want ErrUnavailable", err)
+					} else {
+						time.Sleep(10 * time.Millisecond)
+					}
+				}
+			})
+		}
+	}
+	for i := range 9 {
+		time.Sleep(minute / 2)
+		switch i % 3 {
+		case 0:
+			client.FlushAll(t.Context())
+			client.ScriptFlush(t.Context())
+			client.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes")
+		case 1:
+			s.kill()
+			s.start(t)
+		case 2:
+			s.signal(t, syscall.SIGSTOP)
+			time.Sleep(300 * time.Millisecond)
+			s.signal(t, syscall.SIGCONT)
+		}
+	}
+	wg.Wait()
+	slices.SortFunc(at, time.Time.Compare)
+	checkTier(t, at, calls, minute)
+	if len(at) < calls {
+		t.Errorf("got %d calls in 6 minutes, want at least %d", len(at), calls)
+	}
+}
+
 func TestErrorsContainNoCredentials(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t, "--requirepass", "correct-horse")
@@ -210,7 +311,7 @@ func TestLostState(t *testing.T) {
 	const calls, minute = 20, 2 * time.Second
 	client := ownServer(t).client(t)
 	a, b := newLimiter(t, client, t.Name(), minute), newLimiter(t, client, t.Name(), minute)
-	keys := a.queue(closeKey).redisKeys
+	keys := a.queue(closeKey).limit.redisKeys
 	for _, loss := range []struct {
 		name string
 		lose func()

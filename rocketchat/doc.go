@@ -31,7 +31,8 @@
 // # Rate limits and retries
 //
 // By default, Rocket.Chat allows 10 calls per minute for each endpoint and IP
-// address, so all clients behind one address share the limit. A 429 has no
+// address, so all clients behind one address share the limit. [Tiers] returns these limits
+// for a limiter. A 429 has no
 // Retry-After header. The client computes the wait from X-RateLimit-Reset and the
 // server's clock, or reads it from the error text.
 //

@@ -45,7 +45,7 @@ type settings struct {
 	credentials
 	secret, apiURL, hooksURL string
 
-	workers, queue int
+	workers, queue int           // for each of the two kinds of commands
 	timeout        time.Duration // for one command
 	settle         time.Duration // see chatdm.WithSettleTime
 	grace          time.Duration // for accepted commands when the bot stops
@@ -63,8 +63,10 @@ type bot struct {
 	metrics   *metrics
 	telemetry *telemetry
 
-	rejected           atomic.Bool // whether Slack rejects the credential
-	queue              chan command
+	rejected atomic.Bool // whether Slack rejects the credential
+	// Opening and closing have separate rate limits. With one queue, commands that wait
+	// for one limit would delay the others.
+	opens, closes      chan command
 	workers            sync.WaitGroup
 	calls, posts       context.Context // for all calls and all posts; they end after the grace period
 	endCalls, endPosts context.CancelFunc
@@ -87,8 +89,8 @@ type command struct {
 func newBot(ctx context.Context, set settings, log *slog.Logger) (*bot, error) {
 	set.workers, set.queue = cmp.Or(set.workers, 4), cmp.Or(set.queue, 100)
 	set.timeout, set.grace = cmp.Or(set.timeout, 30*time.Second), cmp.Or(set.grace, 10*time.Second)
-	b := &bot{set: set, log: log, queue: make(chan command, set.queue), seen: make(map[string]bool), order: make([]string, maxSeen)}
-	b.metrics = newMetrics(func() float64 { return float64(len(b.queue)) }, b.rejected.Load)
+	b := &bot{set: set, log: log, opens: make(chan command, set.queue), closes: make(chan command, set.queue), seen: make(map[string]bool), order: make([]string, maxSeen)}
+	b.metrics = newMetrics(func() float64 { return float64(b.queued()) }, b.rejected.Load)
 	b.calls, b.endCalls = context.WithCancel(context.Background())
 	b.posts, b.endPosts = context.WithCancel(context.Background())
 	b.poster = &http.Client{
@@ -203,8 +205,12 @@ func (b *bot) accept(c command) string {
 		b.metrics.commands.WithLabelValues("stopping").Inc()
 		return "I am restarting. Please try again in a minute."
 	}
+	queue := b.opens
+	if c.close {
+		queue = b.closes
+	}
 	select {
-	case b.queue <- c:
+	case queue <- c:
 	default: // not remembered, so a second delivery is accepted
 		b.metrics.commands.WithLabelValues("busy").Inc()
 		return "I am too busy right now. Please try again in a minute."
@@ -228,23 +234,29 @@ func help(c command) string {
 
 // start starts the workers.
 func (b *bot) start() {
-	for range b.set.workers {
-		b.workers.Go(func() {
-			for c := range b.queue {
-				b.metrics.working.Inc()
-				b.handle(c)
-				b.metrics.working.Dec()
-			}
-		})
+	for _, queue := range []chan command{b.opens, b.closes} {
+		for range b.set.workers {
+			b.workers.Go(func() {
+				for c := range queue {
+					b.metrics.working.Inc()
+					b.handle(c)
+					b.metrics.working.Dec()
+				}
+			})
+		}
 	}
 }
+
+// queued returns the number of commands that wait for a worker.
+func (b *bot) queued() int { return len(b.opens) + len(b.closes) }
 
 // finish waits until the workers have run all accepted commands. After the grace
 // period, it cancels their calls.
 func (b *bot) finish() {
 	b.mu.Lock()
 	b.stopping = true
-	close(b.queue)
+	close(b.opens)
+	close(b.closes)
 	b.mu.Unlock()
 	defer time.AfterFunc(b.set.grace, b.endCalls).Stop()
 	defer time.AfterFunc(b.set.grace+postTimeout, b.endPosts).Stop()

@@ -515,7 +515,7 @@ func TestMemory(t *testing.T) {
 	say := func(i int) string {
 		response := b.accept(command{close: true, SlashCommand: slack.SlashCommand{TriggerID: strconv.Itoa(i)}})
 		if response == accepted {
-			<-b.queue
+			<-b.closes
 		}
 		return response
 	}
@@ -564,6 +564,29 @@ func TestBusy(t *testing.T) {
 	b.expect("counted", b.count(`dmbot_commands_total{outcome="busy"}`), "1")
 	b.expect("third again", b.deliver(third), accepted)
 	b.expect("third", b.outcome(), "The conversation with <@U0DAVE001> is open. I posted the greeting.")
+}
+
+// TestSeparateLimits checks that close commands that wait for their rate limit do not
+// delay open commands.
+func TestSeparateLimits(t *testing.T) {
+	b := newBench(t, settings{workers: 1, grace: 50 * time.Millisecond})
+	for range 12 { // four are executed at once, and then one every three seconds
+		b.expect("close", b.deliver(b.command(chatdmtest.Bob, "C0GENERAL", "close")), accepted)
+	}
+	b.until("the closes wait", func() bool { return b.count("dmbot_commands_queued") == "7" })
+	for range 4 {
+		b.outcome()
+	}
+	start := time.Now()
+	b.expect("open", b.typed("C0GENERAL", mentions(chatdmtest.Alice)), "The conversation with <@U0ALICE01> is open. I posted the greeting.")
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("got the outcome after %v, want it at once", took)
+	}
+	b.stop()
+	for range 8 {
+		b.expect("close", b.outcome(), "I ran out of time. Please try again.")
+	}
+	<-b.ended
 }
 
 // TestTimeout checks that a command ends after its timeout.

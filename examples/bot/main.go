@@ -153,7 +153,7 @@ func (b *bot) serve(ctx context.Context, listener net.Listener) error {
 	select {
 	case err = <-served:
 	case <-ctx.Done():
-		b.log.Info("stopping", "queued", len(b.queue))
+		b.log.Info("stopping", "queued", b.queued())
 		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if server.Shutdown(shutdown) != nil {

@@ -41,7 +41,7 @@ func TestLimiter(t *testing.T) {
 		if _, err := m.on(t, s, chatdm.WithLimiter(l))(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		key := m.service + "." + m.api
+		key := m.limiterKey()
 		if want := []string{key, key, key}; !slices.Equal(keys, want) {
 			t.Errorf("got Wait for %v, want %v", keys, want)
 		}

@@ -81,7 +81,7 @@ func TestHints(t *testing.T) {
 					t.Errorf("got RetryAfter %v, want %v", e.RetryAfter, tt.retryAfter)
 				}
 				pause := min(max(tt.retryAfter, tt.wait), time.Hour) // no server stops a fleet for years
-				if want := m.service + "." + m.api + " " + pause.String(); !slices.Equal(l.limited, []string{want}) {
+				if want := m.limiterKey() + " " + pause.String(); !slices.Equal(l.limited, []string{want}) {
 					t.Errorf("got Limited for %q, want %q", l.limited, want)
 				}
 				s := wiretest.NewScript(refused, wiretest.Respond(200, m.success))
@@ -175,6 +175,45 @@ func TestSharedPause(t *testing.T) {
 		start := time.Now()
 		if _, err := client.Conversations.Close(t.Context(), "D1"); err != nil || time.Since(start) != 0 {
 			t.Errorf("got %v after %v, want another method not to be paused", err, time.Since(start))
+		}
+	})
+}
+
+// TestConversationPause: a 429 of a call that is limited per conversation pauses only the
+// conversation. If another conversation gets a 429 during that pause, the method pauses.
+func TestConversationPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wiretest.NewScript(limited30, wiretest.Respond(200, posted), wiretest.Respond(429, "", "Retry-After", "10"), wiretest.Respond(200, posted))
+		client, err := chatdm.NewClient(secretToken, through(s), once)
+		if err != nil {
+			t.Fatal(err)
+		}
+		post := func(channel string, timeout time.Duration) (time.Duration, error) {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			start := time.Now()
+			_, err := client.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: channel, Text: "hi"})
+			return time.Since(start), err
+		}
+		begin := time.Now()
+		_, err = post("D1", time.Hour)
+		wiretest.WantError(t, err, chatdm.KindRateLimited)
+		if took, err := post("D2", time.Hour); err != nil || took != 0 {
+			t.Errorf("another conversation: got %v after %v, want a success immediately", err, took)
+		}
+		took, err := post("D1", 29*time.Second)
+		if e := wiretest.WantError(t, err, chatdm.KindRateLimited, context.DeadlineExceeded); took != 0 || e.RetryAfter != 30*time.Second || !strings.Contains(e.Error(), "the conversation is paused") {
+			t.Errorf("the paused conversation: got %v after %v, want RetryAfter 30s immediately", err, took)
+		}
+		_, err = post("D2", time.Hour)
+		wiretest.WantError(t, err, chatdm.KindRateLimited)
+		if _, err := client.Call(t.Context(), "chat.postMessage", nil, nil); err != nil || time.Since(begin) != 10*time.Second {
+			t.Errorf("after 429s for two conversations: got %v after %v, want the method to pause for 10s", err, time.Since(begin))
+		}
+		for channel, want := range map[string]time.Duration{"D1": 30 * time.Second, "D3": 10 * time.Second} {
+			if _, err := post(channel, time.Hour); err != nil || time.Since(begin) < want {
+				t.Errorf("%s: got %v after %v, want a success after %v", channel, err, time.Since(begin), want)
+			}
 		}
 	})
 }

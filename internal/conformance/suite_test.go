@@ -46,6 +46,17 @@ type method struct {
 	client     func(url string, opts ...chatdm.Option) (callFunc, error)
 }
 
+const posted = `{"ok":true,"channel":"D1","ts":"1.000000","message":{"text":"hi"}}`
+
+// limiterKey returns the key that a limiter gets for the method's calls.
+func (m method) limiterKey() string {
+	key := m.service + "." + m.api
+	if m.success == posted {
+		key += "/D1"
+	}
+	return key
+}
+
 // callFunc makes a call with a client that it keeps. The result is nil if it
 // is the zero value.
 type callFunc func(context.Context) (any, error)
@@ -73,7 +84,7 @@ var methods = map[string]method{
 	"chatdm.ConversationsService.Replies": {"slack", "conversations.replies", true, `{"ok":true,"messages":[{"ts":"1.000000"}]}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return first(c.Conversations.Replies(ctx, chatdm.ConversationsRepliesParams{Channel: "D1", TS: "1.000000"}))
 	})},
-	"chatdm.ChatService.PostMessage": {"slack", "chat.postMessage", false, `{"ok":true,"channel":"D1","ts":"1.000000","message":{"text":"hi"}}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
+	"chatdm.ChatService.PostMessage": {"slack", "chat.postMessage", false, posted, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {
 		return c.Chat.PostMessage(ctx, chatdm.ChatPostMessageParams{Channel: "D1", Text: "hi"})
 	})},
 	"chatdm.UsersService.LookupByEmail": {"slack", "users.lookupByEmail", true, `{"ok":true,"user":{"id":"U1"}}`, slack(func(ctx context.Context, c *chatdm.Client) (any, error) {

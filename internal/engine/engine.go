@@ -248,7 +248,7 @@ func checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 	if f.Kind == RateLimited && f.Retry == Always {
 		requested = cmp.Or(requested, defaultPause)
 		pause := min(requested, maxPause)
-		e.pauses.start(c.request.Method, pause)
+		e.pauses.start(c.request, pause)
 		if e.limiter != nil {
 			e.limiter.Limited(c.Context, c.limiterKey(), pause)
 		}

@@ -18,6 +18,7 @@ import (
 type Request struct {
 	Method          string // the API method, such as "conversations.open", and its path below the base URL
 	Verb            string // the HTTP method
+	Conversation    string // set if the server limits the calls per conversation, too
 	Body            []byte // the query if Verb is GET; nil means none
 	Idempotent      bool   // the client may repeat the call if its effect is unknown
 	Confidential    bool   // the response can contain credentials, so no error may show any part of it

@@ -18,72 +18,106 @@ const (
 	resumeInterval = 20 * time.Millisecond
 )
 
-// pauses records which methods are paused for all goroutines.
+// pauses records what is paused for all goroutines: methods, and the conversations of
+// methods that have a limit per conversation.
 type pauses struct {
-	mu       sync.Mutex
-	byMethod map[string]*pause
+	mu    sync.Mutex
+	byKey map[pauseKey]*pause
 }
 
+// pauseKey identifies a method, or one of its conversations.
+type pauseKey struct{ method, conversation string }
+
 type pause struct {
+	scope string // "method" or "conversation"
 	until time.Time
 	next  time.Time // when the next waiting call may resume
 }
 
-// start pauses a method, or extends its pause.
-func (p *pauses) start(method string, d time.Duration) {
+// start pauses a method, or extends its pause. If the call is limited per conversation,
+// start pauses only the conversation, because the response does not say which limit
+// was exceeded. But if another conversation of the method is paused too, the limit is
+// probably that of the method, so start also pauses the method.
+func (p *pauses) start(r *Request, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	active := p.active(method)
-	if active == nil {
-		active = new(pause)
-		if p.byMethod == nil {
-			p.byMethod = make(map[string]*pause)
+	key := pauseKey{r.Method, r.Conversation}
+	if key.conversation != "" {
+		others := false
+		for other := range p.byKey {
+			// This also deletes the pauses that are over.
+			others = p.active(other) != nil && other.method == key.method && other.conversation != "" && other != key || others
 		}
-		p.byMethod[method] = active
+		if others {
+			p.extend(pauseKey{method: r.Method}, d)
+		}
+	}
+	p.extend(key, d)
+}
+
+func (p *pauses) extend(key pauseKey, d time.Duration) {
+	active := p.active(key)
+	if active == nil {
+		active = &pause{scope: "method"}
+		if key.conversation != "" {
+			active.scope = "conversation"
+		}
+		if p.byKey == nil {
+			p.byKey = make(map[pauseKey]*pause)
+		}
+		p.byKey[key] = active
 	}
 	if until := time.Now().Add(d); until.After(active.until) {
 		active.until = until
 	}
 }
 
-// enqueue adds a caller to the queue of a paused method. It returns the rest of
-// the pause and the delay after it until the caller may resume, or 0 and 0.
-func (p *pauses) enqueue(method string) (rest, delay time.Duration) {
+// enqueue adds a caller to the queue of a pause that applies to its call. It returns the
+// pause, its rest, and the delay after it until the caller may resume. If there is no
+// pause, it returns nil, 0, and 0.
+func (p *pauses) enqueue(r *Request) (active *pause, rest, delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	active := p.active(method)
+	active = p.active(pauseKey{method: r.Method})
+	if r.Conversation != "" {
+		own := p.active(pauseKey{r.Method, r.Conversation})
+		if active == nil || own != nil && own.until.After(active.until) {
+			active = own
+		}
+	}
 	if active == nil {
-		return 0, 0
+		return nil, 0, 0
 	}
 	if active.next.Before(active.until) {
 		active.next = active.until
 	}
 	delay = active.next.Sub(active.until)
 	active.next = active.next.Add(resumeInterval)
-	return time.Until(active.until), delay
+	return active, time.Until(active.until), delay
 }
 
-// dequeue removes a caller that stops waiting.
-func (p *pauses) dequeue(method string) {
+// dequeue removes a caller that stops waiting. The pause is nil if there was none.
+func (p *pauses) dequeue(active *pause) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if active := p.active(method); active != nil {
+	if active != nil {
 		active.next = active.next.Add(-resumeInterval)
 	}
 }
 
-// active returns the pause of a method, or nil. It deletes a pause that is over.
-func (p *pauses) active(method string) *pause {
-	active := p.byMethod[method]
+// active returns a pause, or nil. It deletes a pause that is over.
+func (p *pauses) active(key pauseKey) *pause {
+	active := p.byKey[key]
 	if active != nil && !active.until.After(time.Now()) {
-		delete(p.byMethod, method)
+		delete(p.byKey, key)
 		return nil
 	}
 	return active
 }
 
-// wait blocks until the next attempt may be sent: for at least d, until the method is not
-// paused, until the limiter allows the call, and until there is a credential.
+// wait blocks until the next attempt may be sent: for at least d, until neither the method
+// nor the conversation is paused, until the limiter allows the call, and until there is a
+// credential.
 func (c *call) wait(d time.Duration) *Failure {
 	early, start := c.response.Attempts == 0 || c.rejected, time.Now()
 	if early { // a call without a credential must neither wait nor use up the limit
@@ -101,7 +135,7 @@ func (c *call) wait(d time.Duration) *Failure {
 			return f
 		}
 		if d = 0; waited {
-			continue // the method may have been paused again
+			continue // another pause may have begun
 		}
 		if limiter == nil {
 			break
@@ -117,11 +151,11 @@ func (c *call) wait(d time.Duration) *Failure {
 	return c.authenticate() // the credential may have expired in the meantime
 }
 
-// waitForPause waits for at least d, and until the method's pause is over. It
-// reports whether it waited.
+// waitForPause waits for at least d, and until the pause of the method or the
+// conversation is over. It reports whether it waited.
 func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 	e := c.engine
-	rest, delay := e.pauses.enqueue(c.request.Method)
+	active, rest, delay := e.pauses.enqueue(c.request)
 	d = max(d, rest+delay)
 	if d <= 0 {
 		return false, nil
@@ -130,12 +164,12 @@ func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 	var err error
 	switch {
 	case rest > e.retry.MaxRetryAfter:
-		err = errors.New("the method is paused because of an earlier 429")
+		err = fmt.Errorf("the %s is paused because of an earlier 429", active.scope)
 	case rest > 0 && hasDeadline && time.Until(deadline) < d:
-		err = fmt.Errorf("the method is paused because of an earlier 429; wait would exceed the context deadline: %w", context.DeadlineExceeded)
+		err = fmt.Errorf("the %s is paused because of an earlier 429; wait would exceed the context deadline: %w", active.scope, context.DeadlineExceeded)
 	}
 	if err != nil {
-		e.pauses.dequeue(c.request.Method)
+		e.pauses.dequeue(active)
 		return false, &Failure{Kind: RateLimited, RetryAfter: rest, Err: err}
 	}
 	reason := WaitBackoff
@@ -147,7 +181,7 @@ func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 	defer timer.Stop()
 	select {
 	case <-c.Done():
-		e.pauses.dequeue(c.request.Method)
+		e.pauses.dequeue(active)
 		err := c.contextErr()
 		end(err)
 		return false, canceled(err)
@@ -197,7 +231,15 @@ func (c *call) authenticate() *Failure {
 	return &Failure{Kind: Unavailable, Err: fmt.Errorf("credential source: %w", err)}
 }
 
-func (c *call) limiterKey() string { return c.engine.platform.Service + "." + c.request.Method }
+// limiterKey returns the key for the limiter: the service, the method, and, if the call is
+// limited per conversation, the conversation.
+func (c *call) limiterKey() string {
+	key := c.engine.platform.Service + "." + c.request.Method
+	if c.request.Conversation != "" {
+		key += "/" + c.request.Conversation
+	}
+	return key
+}
 
 // Sleep waits for d and reports that to the observer. It returns an error if ctx is done
 // first, or immediately if the wait would exceed the deadline of ctx.

@@ -186,3 +186,18 @@ func TestObserverSpans(t *testing.T) {
 		}
 	})
 }
+
+// TestObserverPanic: a call ends for the observer even if a function of the program panics.
+func TestObserverPanic(t *testing.T) {
+	r := &recorder{t: t}
+	client, err := chatdm.NewClient(secretToken, chatdm.WithObserver(r), through(wiretest.NewScript(wiretest.Respond(200, `{"ok":true}`))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil || !strings.HasPrefix(r.lines[len(r.lines)-1], "/call slack.auth.test 1 attempts, status 200,  unexpected_response") {
+			t.Errorf("got events %q, want a panic and the end of the call", r.lines)
+		}
+	}()
+	_, _ = client.Call(t.Context(), "auth.test", nil, new(panicDecoder))
+}

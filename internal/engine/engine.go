@@ -136,16 +136,20 @@ func (e *Engine) BaseURL() string { return e.base.String() }
 
 // Send makes a call: it waits, sends an attempt, and repeats both while the
 // retry contract allows it. The error comes from Platform.NewError.
-func (e *Engine) Send(ctx context.Context, r *Request) error {
+func (e *Engine) Send(ctx context.Context, r *Request) (err error) {
 	if ctx == nil {
 		return e.Fail(r.Method, InvalidRequest, 0, errors.New("ctx: must not be nil"))
 	}
-	var start time.Time
-	if e.observer != nil {
-		start = time.Now()
-		ctx = e.observer.CallStart(ctx, CallInfo{e.platform.Service, r.Method})
-	}
 	c := &call{Context: ctx, engine: e, request: r}
+	if e.observer != nil {
+		start := time.Now()
+		c.Context = e.observer.CallStart(ctx, c.info())
+		err = e.Fail(r.Method, UnexpectedResponse, 0, errors.New("a function of the program panicked")) // unless it returns
+		defer func() {
+			resp := &c.response
+			e.observer.CallEnd(c.Context, c.info(), CallEnd{resp.Attempts, resp.Status, resp.RequestID, time.Since(start), err})
+		}()
+	}
 	if c.record(c.wait(0)); c.failure == nil {
 		c.next.Request = c.newRequest()
 		// Ignore the response: the attempt has read and classified it.
@@ -155,13 +159,8 @@ func (e *Engine) Send(ctx context.Context, r *Request) error {
 		}
 		c.resolve()
 	}
-	var err error
-	if c.failure != nil {
+	if err = nil; c.failure != nil {
 		err = e.NewError(c.outcome())
-	}
-	if e.observer != nil {
-		resp := &c.response
-		e.observer.CallEnd(ctx, c.info(), CallEnd{resp.Attempts, resp.Status, resp.RequestID, time.Since(start), err})
 	}
 	return err
 }

@@ -153,8 +153,34 @@ type slackDM struct {
 	IsOrgShared bool   `json:"is_org_shared"`
 	User        string `json:"user"`
 	slackReadState
-	Updated int64  `json:"updated"` // milliseconds
-	Locale  string `json:"locale,omitempty"`
+	Updated int64 `json:"updated"` // milliseconds
+}
+
+// slackIM is a DM in the response of im.open. Its fields are those of Slack's
+// documentation, in the same order.
+type slackIM struct {
+	ID                 string        `json:"id"`
+	IsIM               bool          `json:"is_im"`
+	User               string        `json:"user"`
+	Created            int64         `json:"created"` // seconds
+	LastRead           string        `json:"last_read"`
+	Latest             *slackMessage `json:"latest"`
+	UnreadCount        int           `json:"unread_count"`
+	UnreadCountDisplay int           `json:"unread_count_display"`
+	IsOpen             bool          `json:"is_open"`
+	Locale             string        `json:"locale,omitempty"`
+}
+
+// forIMOpen returns the DM as im.open does.
+func (dm slackDM) forIMOpen(withLocale bool) slackIM {
+	im := slackIM{
+		ID: dm.ID, IsIM: dm.IsIM, User: dm.User, Created: dm.Created, LastRead: dm.LastRead, Latest: dm.Latest,
+		UnreadCount: dm.UnreadCount, UnreadCountDisplay: dm.UnreadCountDisplay, IsOpen: dm.IsOpen,
+	}
+	if withLocale {
+		im.Locale = "en-US"
+	}
+	return im
 }
 
 // slackListedDM is a DM in conversations.list. It has neither a slackReadState

@@ -95,9 +95,8 @@ func openConversation(req *slackRequest, conv *conversation) slackResponse {
 	if req.boolArg("return_im") {
 		resp.Channel = conv.object(req.caller.ID)
 	}
-	if object, ok := resp.Channel.(slackDM); ok && req.method == "im.open" && req.boolArg("include_locale") {
-		object.Locale = "en-US"
-		resp.Channel = object
+	if object, ok := resp.Channel.(slackDM); ok && req.method == "im.open" {
+		resp.Channel = object.forIMOpen(req.boolArg("include_locale"))
 	}
 	return resp
 }

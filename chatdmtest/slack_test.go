@@ -164,9 +164,8 @@ func TestReturnIM(t *testing.T) {
 		s := newSlack(t, chatdmtest.InMemory())
 		runSlackSteps(t, s, []slackStep{
 			{"", "im.open", "user=U0ALICE01&return_im=true&include_locale=true", `{"ok":true,"channel":{` +
-				`"id":"D000000001","created":946684800,"is_archived":false,"is_im":true,"is_org_shared":false,"user":"U0ALICE01",` +
-				`"last_read":"0000000000.000000","latest":null,"unread_count":0,"unread_count_display":0,"is_open":true,"priority":0,` +
-				`"updated":946684800000,"locale":"en-US"}}`},
+				`"id":"D000000001","is_im":true,"user":"U0ALICE01","created":946684800,` +
+				`"last_read":"0000000000.000000","latest":null,"unread_count":0,"unread_count_display":0,"is_open":true,"locale":"en-US"}}`},
 			{"", "conversations.open", "users=U0ALICE01,U0BOB0001&return_im=t", `{"ok":true,"channel":{` +
 				`"id":"C000000001","name":"mpdm-chatdmtest--alice--bob-1","name_normalized":"mpdm-chatdmtest--alice--bob-1",` +
 				`"is_channel":true,"is_group":false,"is_im":false,"is_mpim":true,"is_private":true,"is_archived":false,"is_general":false,` +
@@ -186,9 +185,9 @@ func TestReturnIM(t *testing.T) {
 				`"last_read":"0000000000.000000","latest":{"type":"message","user":"UBOT","text":"hello","ts":"946684800.000000","bot_id":"B00000BOT","app_id":"A00000BOT","team":"T0CHATDM1"},` +
 				`"unread_count":1,"unread_count_display":1,"is_open":true,"priority":0,"updated":946684800000}}`},
 			{"", "im.open", "user=UADMIN&return_im=1", `{"ok":true,"no_op":true,"already_open":true,"channel":{` +
-				`"id":"D000000002","created":946684800,"is_archived":false,"is_im":true,"is_org_shared":false,"user":"UADMIN",` +
+				`"id":"D000000002","is_im":true,"user":"UADMIN","created":946684800,` +
 				`"last_read":"946684800.000000","latest":{"type":"message","user":"UBOT","text":"hello","ts":"946684800.000000","bot_id":"B00000BOT","app_id":"A00000BOT","team":"T0CHATDM1"},` +
-				`"unread_count":0,"unread_count_display":0,"is_open":true,"priority":0,"updated":946684800000}}`},
+				`"unread_count":0,"unread_count_display":0,"is_open":true}}`},
 		})
 	})
 }

@@ -181,12 +181,33 @@ func (l *TierLimiter) Wait(ctx context.Context, key string) error {
 	k, method := l.acquire(key)
 	defer l.release(k, method)
 	switch {
-	case k == nil:
+	case k == nil, sendNow(k, method):
 		return nil
 	case method == nil:
 		return k.wait(ctx, key)
 	}
 	return k.waitWith(ctx, key, method)
+}
+
+// sendNow records a call if nobody waits for a limiter and both allow the call now. The
+// second one may be nil.
+func sendNow(k, method *keyLimiter) bool {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.allowsNow(now) {
+		return false
+	}
+	if method != nil {
+		method.mu.Lock() // nothing locks these two in another order
+		defer method.mu.Unlock()
+		if !method.allowsNow(now) {
+			return false
+		}
+		method.record(now)
+	}
+	k.record(now)
+	return true
 }
 
 // Limited implements [Limiter]. It pauses the key for retryAfter, but for at
@@ -438,6 +459,12 @@ func (k *keyLimiter) untilTokens(n float64, now time.Time) time.Duration {
 	return time.Duration((n - k.bucket.TokensAt(now)) / float64(k.bucket.Limit()) * float64(time.Second))
 }
 
+// allowsNow reports whether nobody waits and the key allows a call. The caller must hold
+// the lock.
+func (k *keyLimiter) allowsNow(now time.Time) bool {
+	return k.waiting == 0 && k.bucket.TokensAt(now) >= 1 && !k.earliestFrom(now, now).After(now)
+}
+
 // awaitTurn blocks until the key allows the call of the caller at the head of the queue.
 func (k *keyLimiter) awaitTurn(ctx context.Context, key string) error {
 	ready := time.Now()
@@ -447,8 +474,9 @@ func (k *keyLimiter) awaitTurn(ctx context.Context, key string) error {
 		at := k.earliest(ready)
 		if !at.After(now) {
 			// Drop the tokens that the bucket gained while a pause or the window delayed
-			// the call: they would allow a burst, and then a gap, in every window.
-			k.bucket.AllowN(now, int(k.bucket.TokensAt(now)-k.bucket.TokensAt(ready)))
+			// the call: they would allow a burst, and then a gap, in every window. Keep
+			// those that it gained because the timer was late.
+			k.bucket.AllowN(now, int(k.bucket.TokensAt(at)-k.bucket.TokensAt(ready)))
 			return nil
 		}
 		if err := checkDeadline(ctx, key, at.Sub(now)); err != nil {
@@ -469,10 +497,14 @@ func (k *keyLimiter) awaitTurn(ctx context.Context, key string) error {
 func (k *keyLimiter) earliest(at time.Time) time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.earliestFrom(at, time.Now())
+}
+
+func (k *keyLimiter) earliestFrom(at, now time.Time) time.Time {
 	if k.pausedUntil.After(at) {
 		at = k.pausedUntil
 	}
-	recovered := min(1, float64(time.Since(k.limitedAt))/float64(recoveryTime))
+	recovered := min(1, float64(now.Sub(k.limitedAt))/float64(recoveryTime))
 	limit := max(1, int64(float64(k.batches)*(reducedLimit+(1-reducedLimit)*recovered)))
 	last := k.calls/k.batch - limit // batch that must have left the window
 	if last < 0 {
@@ -488,14 +520,21 @@ func (k *keyLimiter) earliest(at time.Time) time.Time {
 func (k *keyLimiter) send(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.bucket.ReserveN(now, 1) // awaitTurn has waited for it
+	k.record(now)
+	k.waiting--
+}
+
+// record takes a token and records a call. The caller must hold the lock.
+func (k *keyLimiter) record(now time.Time) {
+	if !k.bucket.AllowN(now, 1) {
+		k.bucket.ReserveN(now, 1) // rounding: the caller has waited for this token
+	}
 	i := int(k.calls / k.batch % (k.batches + 1))
 	if i == len(k.sent) {
 		k.sent = append(k.sent, now)
 	}
 	k.sent[i] = now
 	k.calls++
-	k.waiting--
 }
 
 func (k *keyLimiter) pause(d time.Duration) {

@@ -163,7 +163,7 @@ func (s *ConversationsService) List(ctx context.Context, params ConversationsLis
 			Channels []Channel `json:"channels"`
 		}
 		err := raw.DecodePage(&page)
-		// Drop null, what is not an object, and what has no ID.
+		// Drop elements that are null, are not objects, or have no ID.
 		return page.response, slices.DeleteFunc(page.Channels, func(c Channel) bool { return c.ID == "" }), err
 	})
 }

@@ -19,10 +19,10 @@ import (
 // must be safe for concurrent use by multiple goroutines.
 type Limiter interface {
 	// Wait blocks until the client may make an attempt. The key consists of the
-	// service and the method, such as "slack.conversations.close". For a method that is
-	// limited per conversation, too, it also names the conversation:
+	// service and the method, such as "slack.conversations.close". If the method also has
+	// a limit per conversation, the key ends with a slash and the conversation:
 	// "slack.chat.postMessage/D024BFF1M". The part before the slash is then the key of
-	// the method. No other key contains a slash.
+	// the method. Any other slash in a key is part of a Rocket.Chat endpoint.
 	//
 	// If Wait returns an error, the client sends nothing and the call fails:
 	//   - with [KindRateLimited] if the error matches KindRateLimited (the client keeps
@@ -96,10 +96,10 @@ func SlackTiers() map[string]Tier {
 }
 
 // NonMarketplaceTiers returns a new map with the tiers that differ from [SlackTiers] for
-// some apps: one call of conversations.history and conversations.replies per minute. It
-// applies to apps that are distributed commercially outside the Slack Marketplace and
-// were created or installed after May 29, 2025. It does not apply to apps that a
-// customer builds for its own workspace. Pass it to [WithTiers].
+// some apps: one call each of conversations.history and conversations.replies per minute.
+// They apply to apps that are distributed commercially outside the Slack Marketplace and
+// were created or installed after May 29, 2025. They do not apply to apps that a
+// customer builds for its own workspace. Pass the map to [WithTiers].
 //
 // Documented at https://docs.slack.dev/apis/web-api/rate-limits.
 func NonMarketplaceTiers() map[string]Tier {
@@ -128,9 +128,9 @@ func NonMarketplaceTiers() map[string]Tier {
 // conversation of the same method gets a 429 during that pause, the limit of the
 // method is probably exceeded, so the method pauses as well.
 //
-// A TierLimiter forgets a key when no call of the last minute, no pause, and no lowered
-// limit depends on it. Its memory is therefore proportional to the number of
-// conversations in the last minutes.
+// A TierLimiter forgets a key that had no call in the last minute and has neither a pause
+// nor a lowered limit. Its memory is therefore proportional to the number of
+// conversations that were active in the last few minutes.
 type TierLimiter struct {
 	tiers map[string]Tier
 
@@ -189,8 +189,8 @@ func (l *TierLimiter) Wait(ctx context.Context, key string) error {
 	return k.waitWith(ctx, key, method)
 }
 
-// sendNow records a call if nobody waits for a limiter and both allow the call now. The
-// second one may be nil.
+// sendNow records a call if both limiters allow it now and nobody waits for either. It
+// reports whether it did. The method may be nil.
 func sendNow(k, method *keyLimiter) bool {
 	now := time.Now()
 	k.mu.Lock()
@@ -430,7 +430,7 @@ func (k *keyLimiter) enqueue(ctx context.Context, key string) error {
 	}
 }
 
-// dequeue removes the head of the queue. If it sent a call, send has already counted that.
+// dequeue removes the head of the queue. If it sent a call, send has already updated waiting.
 func (k *keyLimiter) dequeue(sent bool) {
 	if !sent {
 		k.mu.Lock()

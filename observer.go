@@ -131,7 +131,7 @@ func waitInfo(w engine.WaitInfo) WaitInfo {
 // logObserver is the Observer of WithLogger.
 type logObserver struct{ logger *slog.Logger }
 
-// longWait is the length from which a wait is logged.
+// longWait is the longest wait that is not logged.
 const longWait = time.Second
 
 func (l *logObserver) CallStart(ctx context.Context, _ CallInfo) context.Context { return ctx }

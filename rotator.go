@@ -107,9 +107,9 @@ func (r *Rotator) Token(ctx context.Context) (string, error) {
 			r.mu.Unlock()
 			return "", paused
 		}
-		ended, _ := r.begin(ctx, &update{rotator: r})
+		done, _ := r.begin(ctx, &update{rotator: r})
 		r.mu.Unlock()
-		if err := renew.Await(ctx, ended); err != nil {
+		if err := renew.Await(ctx, done); err != nil {
 			return "", err
 		}
 	}
@@ -144,10 +144,10 @@ func (r *Rotator) replace(ctx context.Context, stale string, refresh bool) (stri
 			r.mu.Unlock()
 			return "", err
 		}
-		var ended <-chan struct{}
-		ended, refreshed = r.begin(ctx, &update{rotator: r, stale: stale, lookOnly: !refresh})
+		var done <-chan struct{}
+		done, refreshed = r.begin(ctx, &update{rotator: r, stale: stale, lookOnly: !refresh})
 		r.mu.Unlock()
-		if err := renew.Await(ctx, ended); err != nil {
+		if err := renew.Await(ctx, done); err != nil {
 			return "", err
 		}
 	}
@@ -223,7 +223,7 @@ func (r *Rotator) refreshAt(t Tokens) time.Time {
 }
 
 // begin begins an update, unless one is running; see [renew.Renewal.Begin].
-func (r *Rotator) begin(ctx context.Context, u *update) (ended <-chan struct{}, began bool) {
+func (r *Rotator) begin(ctx context.Context, u *update) (done <-chan struct{}, began bool) {
 	u.unsaved = r.unsaved
 	u.load = r.tokens.AccessToken == "" && u.stale == "" && r.unsaved.AccessToken == ""
 	return r.renewal.Begin(ctx, &r.mu, u.run, func() { r.finish(u) })

@@ -51,19 +51,20 @@ type tokenRefresher struct {
 	refresher TokenRefresher
 }
 
-// CanRefresh reports whether a code says that the token has ended. Slack also sends other
-// codes if the app was installed again. Then the store of a Rotator has other tokens.
+// CanRefresh reports whether code says that the token has expired or was revoked. For a
+// Rotator, it always returns true: after a reinstallation, Slack also sends other codes,
+// and the store has other tokens.
 func (r *tokenRefresher) CanRefresh(code string) bool {
 	_, ok := r.refresher.(*Rotator)
-	return ended(code) || ok
+	return expiredOrRevoked(code) || ok
 }
 
-func ended(code string) bool {
+func expiredOrRevoked(code string) bool {
 	return code == string(ErrTokenExpired) || code == string(ErrTokenRevoked)
 }
 
 func (r *tokenRefresher) Refresh(ctx context.Context, stale *engine.Credential, code string) (*engine.Credential, error) {
-	if rotator, ok := r.refresher.(*Rotator); ok && !ended(code) {
+	if rotator, ok := r.refresher.(*Rotator); ok && !expiredOrRevoked(code) {
 		token, err := rotator.replace(ctx, stale.Secret, false)
 		if err != nil {
 			return nil, nil // the server's error says more

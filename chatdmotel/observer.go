@@ -48,8 +48,8 @@
 //
 // Except for numbers, every attribute has a bounded set of values:
 //
-//   - A code that is not a constant of package chatdm becomes _OTHER. So does a kind.
-//   - The rest of a Rocket.Chat path after a slash becomes _OTHER, because it can be an ID.
+//   - A code or kind that is not a constant of package chatdm or rocketchat becomes _OTHER.
+//   - The rest of a Rocket.Chat path after a slash becomes _OTHER, because it can contain an ID.
 //   - An Observer keeps the first 500 methods. All further ones become _OTHER. Slack has
 //     about 300 methods, so this happens only if a program makes up names.
 //
@@ -131,13 +131,13 @@ type config struct {
 }
 
 // WithTracerProvider sets the provider of the tracer that creates the spans. If tp is nil,
-// which is the default, it is the global provider.
+// which is the default, the Observer uses the global provider.
 func WithTracerProvider(tp trace.TracerProvider) Option {
 	return func(c *config) { c.tracers = tp }
 }
 
 // WithMeterProvider sets the provider of the meter that creates the metrics. If mp is nil,
-// which is the default, it is the global provider.
+// which is the default, the Observer uses the global provider.
 func WithMeterProvider(mp metric.MeterProvider) Option {
 	return func(c *config) { c.meters = mp }
 }
@@ -163,7 +163,7 @@ func NewObserver(opts ...Option) *Observer {
 		tracer:  cfg.tracers.Tracer(scopeName, trace.WithSchemaURL(semconv.SchemaURL)),
 		methods: make(map[string]bool),
 	}
-	// With an error, an instrument still works as a no-op.
+	// An instrument that is returned with an error works as a no-op.
 	var errs [5]error
 	o.duration, errs[0] = meter.Float64Histogram("chatdm.call.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of calls, with their waits."),
@@ -307,7 +307,7 @@ func identity(service, method string) []attribute.KeyValue {
 	return append(attrs, serviceKey.String(service), methodKey.String(method))
 }
 
-// method returns the attribute for a method, which has a bounded set of values.
+// method returns the attribute value for a method. The set of values is bounded.
 func (o *Observer) method(name string) string {
 	if first, _, ok := strings.Cut(name, "/"); ok {
 		name = first + "/" + other

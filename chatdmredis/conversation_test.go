@@ -232,7 +232,7 @@ func TestConversationsAreForgotten(t *testing.T) {
 	client := ownServer(t).client(t)
 	const minute, conversations = time.Second, 2000
 	l := newLimiter(t, client, t.Name(), minute, WithTier(postKey, chatdm.Tier{PerMinute: 100_000}))
-	q := l.newQueue(postKey)
+	q := l.findOrCreateQueue(postKey)
 	count := func() int {
 		q.mu.Lock()
 		defer q.mu.Unlock()

@@ -20,8 +20,8 @@
 // which sets the rate and the burst, with a sliding window of one minute, which
 // never holds more calls than the tier allows. After a 429, the limit of the window
 // drops by a fifth, and recovers over the next five minutes. A 429 for a conversation
-// pauses only that conversation, unless another conversation is paused because of a 429,
-// too.
+// pauses only that conversation, unless another one is already paused because of a 429.
+// Then it pauses the method.
 //
 // # Waiting
 //
@@ -41,7 +41,7 @@
 // call:
 //
 //   - A call that does not have to wait needs one operation.
-//   - A call that has to wait needs two: one takes a place, and one passes.
+//   - A call that has to wait needs two: one takes a place, and one lets the call pass.
 //   - A long wait needs one more operation every five seconds.
 //
 // Only the first of the callers that wait for a method talks to Redis. Ten
@@ -58,11 +58,11 @@
 // All times are on the clock of the Redis server, so the clocks of the processes do not
 // matter. If the clock of Redis jumps forward, for example after a failover to a
 // machine whose clock is ahead, the limiters compare it with their own elapsed time. Each
-// limiter that used Redis before the jump notices it, lets no call pass because of it, and
-// starts over as if Redis had lost its data. Only a process without such an
-// operation, which has just started, can let calls pass that exceed the tier: up to one
-// burst, until another process reports the jump. If the clock is set back by less than a
-// minute, calls wait for that long. If it is set back further, the limiters start over.
+// limiter that used Redis for a method before the jump notices it, lets no call pass because
+// of it, and starts over as if Redis had lost its data. Only a process that first uses Redis
+// for the method after the jump can let calls pass that exceed the tier: up to one burst,
+// until another process reports the jump. If the clock is set back by less than a minute,
+// calls wait for that long. If it is set back further, the limiters start over.
 //
 // # Redis failures
 //
@@ -164,7 +164,7 @@ type timing struct {
 // reducedLimit is the fraction of the limit that remains after a 429.
 const reducedLimit = 0.8
 
-// These bounds must match those in reserve.lua.
+// These bounds must match those in pass.lua.
 const (
 	maxPerMinute  = 1_000_000
 	maxRetryAfter = time.Hour
@@ -408,7 +408,7 @@ func (l *Limiter) acquire(key string) (*queue, *conversation) {
 		return q, nil
 	}
 	if q == nil && l.conversationTier(method, name).PerMinute > 0 {
-		q = l.newQueue(method)
+		q = l.findOrCreateQueue(method)
 	}
 	if q == nil {
 		return nil, nil
@@ -436,10 +436,10 @@ func (l *Limiter) queue(method string) *queue {
 	if l.tiers[method].PerMinute <= 0 {
 		return nil
 	}
-	return l.newQueue(method)
+	return l.findOrCreateQueue(method)
 }
 
-func (l *Limiter) newQueue(method string) *queue {
+func (l *Limiter) findOrCreateQueue(method string) *queue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := l.queues[method]
@@ -502,8 +502,8 @@ const (
 	statusWait // this process has a place in the queue
 )
 
-// clockTolerance is by how much the clock of Redis may be ahead of the local clock after
-// an operation without having jumped.
+// clockTolerance is how much more time may pass on the clock of Redis than on the local
+// clock between two operations without counting as a jump.
 const clockTolerance = 100 * time.Millisecond
 
 // commonArgs returns the arguments of the script that do not belong to a limit.

@@ -100,7 +100,7 @@ func TestDefaultTiers(t *testing.T) {
 	}
 	for key, published := range chatdm.SlackTiers() {
 		method, _, isConversation := strings.Cut(key, "/")
-		tier := l.newQueue(method).newLimit(published, "").tier
+		tier := l.findOrCreateQueue(method).newLimit(published, "").tier
 		if isConversation {
 			key = method + "/D1"
 			_, c := l.acquire(key)

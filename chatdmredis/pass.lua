@@ -25,8 +25,8 @@
 --      0: it would have to wait for longer than max_caller_wait
 --   2  the wait
 --   3  the number of the limit that the call waits for
---   4  the time
---   5  when the process must ask again to keep its place
+--   4  the current time
+--   5  the time until the process must ask again to keep its place
 --   and for each limit:
 --   6  the time until a call may pass if no process is ahead of it
 --   7  the time until the token bucket is full
@@ -66,7 +66,7 @@ for i = 1, #KEYS / 4 do
 		state = KEYS[k + 1], calls = KEYS[k + 2], queue = KEYS[k + 3], due = KEYS[k + 4],
 		per_minute = number(ARGV[a + 1], 1, 1000000),
 		known_generation = ARGV[a + 3], -- of the caller's last call in this window, or empty
-		passed_locally = ARGV[a + 4] == '1', -- the caller passed calls without Redis in this window
+		passed_locally = ARGV[a + 4] == '1', -- the process let calls pass without Redis in this window
 		retry_after = number(ARGV[a + 5], -math.huge, math.huge), -- of a 429 to report, or 0
 	}
 	l.burst = number(ARGV[a + 2], 1, l.per_minute or 0)
@@ -176,7 +176,7 @@ if method and conversation.retry_after > 0 then
 end
 
 -- plan sets l.slot, when the limit allows the call, and l.least, when it would allow it if
--- no process was ahead.
+-- no process were ahead.
 local function plan(l)
 	local limit = l.per_minute -- per window
 	if l.limited_at > 0 then

@@ -34,7 +34,7 @@ type queue struct {
 	jumped                 bool // the clock of Redis has jumped forward, which Redis does not know yet
 
 	callID       int           // number of the next call; only the head uses it
-	callIDTarget *conversation // of the last call that was asked for with this number
+	callIDTarget *conversation // of the last call that used this number
 }
 
 // conversation holds the callers of one conversation in this process.
@@ -154,7 +154,7 @@ func (q *queue) limits(c *conversation) []*limit {
 	return limits
 }
 
-// wait blocks until a call may be sent. If the method has no conversations, c is nil.
+// wait blocks until a call may be sent. If the call has no limit per conversation, c is nil.
 func (q *queue) wait(ctx context.Context, c *conversation) error {
 	outage, err := q.join(ctx, c)
 	if err != nil {
@@ -217,8 +217,8 @@ func (l *limit) leastWait() time.Duration {
 	return max(tokens, l.leastAt.Sub(now), l.pausedUntil.Sub(now))
 }
 
-// leave removes a caller that no longer waits for l. If its call has passed, use has
-// already done that.
+// leave removes a caller that no longer waits for l. If its call has passed, this
+// has already happened.
 func (q *queue) leave(l *limit, passed bool) {
 	if l == nil || passed {
 		return
@@ -290,7 +290,7 @@ func (q *queue) pass(ctx context.Context, c *conversation, outage *outage) (pass
 		r, err := q.ask(ctx, c)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return false, err // the contexts of other callers may not be done, so do not fail them
+			return false, err // only this caller's context is done, so do not fail the others
 		case err != nil && q.limiter.local != nil:
 			q.startFallback(err)
 			continue
@@ -301,7 +301,7 @@ func (q *queue) pass(ctx context.Context, c *conversation, outage *outage) (pass
 			q.callID++ // ignore the result, which may let too many calls pass
 			continue
 		case r.status == statusPass:
-			q.use(c)
+			q.recordPass(c)
 			return true, nil
 		case r.status == statusRefused:
 			return false, q.deadlineError(r.wait)
@@ -422,8 +422,8 @@ func (q *queue) runScript(ctx context.Context, c *conversation, callID, maxWaitA
 	return r, nil
 }
 
-// use records that the call of the caller at the head of the queue passes.
-func (q *queue) use(c *conversation) {
+// recordPass records that the call of the caller at the head of the queue passes.
+func (q *queue) recordPass(c *conversation) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.callID++

@@ -31,8 +31,8 @@ var tokensScript string
 // An update can lose its lock, for example if its process is suspended, or if Redis loses
 // data. The lock is also a fence: if another update has taken the lock in the meantime and
 // still runs, or has stored tokens, the first update stores nothing. It returns its tokens
-// with an error. Redis checks this in the same step in which it stores the tokens. In this
-// case, both updates may have used the same refresh token.
+// with an error, and both updates may have used the same refresh token. Redis checks the
+// fence in the same step in which it stores the tokens.
 //
 // # Requirements on Redis
 //
@@ -40,8 +40,8 @@ var tokensScript string
 //
 //   - writes its data to disk (appendonly yes, with appendfsync everysec or always),
 //   - never evicts keys without an expiry (maxmemory-policy noeviction or volatile-*), and
-//   - is reachable only for programs that may use the tokens. They are not encrypted, and
-//     MONITOR and SLOWLOG show them.
+//   - is reachable only by programs that may use the tokens. The tokens are not encrypted,
+//     and MONITOR and SLOWLOG show them.
 //
 // If Redis has lost the tokens, Load returns the zero Tokens. Replication is asynchronous, so
 // a failover can lose the newest tokens or the lock. If it loses the tokens, the store has
@@ -153,15 +153,15 @@ func (s *TokenStore) Load(ctx context.Context) (chatdm.Tokens, error) {
 	return s.decode(value)
 }
 
-// Update implements [chatdm.TokenStore]. While another update runs, it waits until ctx is
-// done, and then returns the error of ctx. The function fn must not call Update of the same
-// tokens.
+// Update implements [chatdm.TokenStore]. It waits until no other update is running, or
+// returns the error of ctx if ctx is done first. The function fn must not call Update for
+// the same tokens.
 //
 // Update returns the same errors as Load. If Redis becomes unavailable before Update has the
 // lock, it returns the error within the timeout and does not call fn. After fn has returned
 // tokens, Update tries for 5 seconds to store them, or until ctx is done. It tries at least
-// once. If that fails, it returns the tokens with the error. They may be stored nevertheless,
-// if only the response of Redis was lost.
+// once. If that fails, it returns the tokens with the error. They may have been stored
+// anyway, if only the response was lost.
 func (s *TokenStore) Update(ctx context.Context, fn func(context.Context, chatdm.Tokens) (chatdm.Tokens, error)) (chatdm.Tokens, error) {
 	if err := ctx.Err(); err != nil {
 		return chatdm.Tokens{}, err
@@ -210,7 +210,7 @@ func (s *TokenStore) lock(ctx context.Context, id string) (stored any, writer st
 	for wait := s.timing.minPoll; ; wait = min(2*wait, s.timing.maxPoll) {
 		result, err := s.run(ctx, "lock", id, s.timing.lockTTL.Milliseconds())
 		if err != nil {
-			// Redis may have taken the lock. If this fails, the lock expires.
+			// Redis may have granted the lock. If unlock fails, the lock expires.
 			go s.unlock(ctx, id)
 			return nil, "", err
 		}
@@ -220,7 +220,7 @@ func (s *TokenStore) lock(ctx context.Context, id string) (stored any, writer st
 			writer, _ := values[2].(string)
 			return values[1], writer, nil
 		case len(values) != 1 || values[0] != int64(0):
-			return nil, "", fmt.Errorf("%w: got an unexpected result of a script", ErrUnavailable)
+			return nil, "", fmt.Errorf("%w: the script returned an unexpected result", ErrUnavailable)
 		}
 		timer := time.NewTimer(wait/2 + mathrand.N(wait))
 		select {
@@ -352,7 +352,7 @@ func (s *TokenStore) responseError(operation string, err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// errorCode returns the code at the start of an error of Redis, such as " (OOM)", or "".
+// errorCode returns the code at the start of a Redis error, such as " (OOM)", or "".
 func errorCode(text string) string {
 	n := 0
 	for n < len(text) && text[n] >= 'A' && text[n] <= 'Z' {

@@ -11,7 +11,7 @@ import "github.com/chatdm/chatdm"
 //	client, err := rocketchat.NewClient(url, creds, chatdm.WithLimiter(limiter))
 //
 // The server allows the calls of a minute in one burst, and so do these tiers. It does not
-// limit administrators, bots, and apps, so their clients need no limiter.
+// limit administrators, bots, or apps, so their clients need no limiter.
 //
 // Servers before 8.0 count each call of an im method twice. For them, set the tiers of
 // these methods to 5 calls per minute with [chatdm.WithTier].

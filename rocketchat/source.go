@@ -174,10 +174,10 @@ func (s *LoginSource) Refresh(ctx context.Context, stale Credentials) (Credentia
 			return Credentials{}, err
 		}
 		l := &passwordLogin{source: s}
-		var ended <-chan struct{}
-		ended, loggedIn = s.renewal.Begin(ctx, &s.mu, l.run, l.finish)
+		var done <-chan struct{}
+		done, loggedIn = s.renewal.Begin(ctx, &s.mu, l.run, l.finish)
 		s.mu.Unlock()
-		if err := renew.Await(ctx, ended); err != nil {
+		if err := renew.Await(ctx, done); err != nil {
 			return Credentials{}, err
 		}
 	}

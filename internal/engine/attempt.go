@@ -209,8 +209,8 @@ var chunks = sync.Pool{New: func() any { return new(chunk) }}
 // buffer holds a body in pooled chunks, which use less memory than a growing slice.
 type buffer struct{ first, last *chunk }
 
-// read returns the body after decompression, or its beginning and an error. Of a body
-// that is not a JSON object, it may return only the beginning.
+// read returns the body after decompression, or its beginning and an error. If the body
+// is not a JSON object, read may return only its beginning.
 func (b *buffer) read(resp *http.Response, limit int64) ([]byte, error) {
 	b.first = chunks.Get().(*chunk)
 	b.last = b.first

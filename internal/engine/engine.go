@@ -36,7 +36,7 @@ type Platform struct {
 type Engine struct {
 	*settings
 	credential *Credential             // nil if there is none, or if a source supplies it
-	recent     atomic.Pointer[secrets] // the last credentials of a source, and those that Redact got
+	recent     atomic.Pointer[secrets] // the last credentials of a source, and secrets passed to Redact
 	pauses     pauses
 }
 
@@ -215,8 +215,8 @@ func (c *call) Value(key any) any {
 
 func callFromContext(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
-// newRequest returns the request of an attempt, without a header and a body. The timeout
-// of the attempt begins.
+// newRequest returns the request of an attempt, without a header or a body. It starts
+// the timeout of the attempt.
 func (c *call) newRequest() *http.Request {
 	var ctx context.Context = c
 	c.cancel = func() {}
@@ -313,7 +313,7 @@ func prepareRetry(req *http.Request) error {
 	return nil
 }
 
-// template is copied for the request of each call.
+// template is copied for each request.
 var template = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 
 // noHeader stands in for the header, which http.Client would copy.

@@ -206,8 +206,8 @@ func (f *Failure) Error() string {
 	return text
 }
 
-// SourceFailure returns the failure of a call whose credential source failed with an error
-// of this package's users. Method says which call failed, and cause, which may be nil, why.
+// SourceFailure returns the failure of a call whose credential source failed with the root
+// package's Error. Method and cause come from that error; cause may be nil.
 func SourceFailure(kind, code string, retryAfter time.Duration, method string, cause error) *Failure {
 	err := errors.New("credential source: " + method + " failed")
 	if cause != nil {

@@ -174,7 +174,7 @@ func (e *Engine) scrub(text string, cut bool) string {
 	return e.recent.Load().scrub(e.fixed.scrub(text, cut), cut)
 }
 
-// Redact makes texts hide a secret, until several newer ones have replaced it.
+// Redact hides a secret in all texts until several newer ones have replaced it.
 func (e *Engine) Redact(secret string) {
 	if e.recent.Load() == nil {
 		e.recent.CompareAndSwap(nil, newSecrets())

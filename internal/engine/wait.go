@@ -73,9 +73,9 @@ func (p *pauses) extend(key pauseKey, d time.Duration) {
 }
 
 // enqueue adds a caller to the queue of a pause that applies to its call. It returns the
-// pause, its rest, and the delay after it until the caller may resume. If there is no
-// pause, it returns nil, 0, and 0.
-func (p *pauses) enqueue(r *Request) (active *pause, rest, delay time.Duration) {
+// pause, its remaining time, and the delay after it until the caller may resume. If there
+// is no pause, it returns nil, 0, and 0.
+func (p *pauses) enqueue(r *Request) (active *pause, remaining, delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	active = p.active(pauseKey{method: r.Method})
@@ -155,25 +155,25 @@ func (c *call) wait(d time.Duration) *Failure {
 // conversation is over. It reports whether it waited.
 func (c *call) waitForPause(d time.Duration) (bool, *Failure) {
 	e := c.engine
-	active, rest, delay := e.pauses.enqueue(c.request)
-	d = max(d, rest+delay)
+	active, remaining, delay := e.pauses.enqueue(c.request)
+	d = max(d, remaining+delay)
 	if d <= 0 {
 		return false, nil
 	}
 	deadline, hasDeadline := c.Deadline()
 	var err error
 	switch {
-	case rest > e.retry.MaxRetryAfter:
+	case remaining > e.retry.MaxRetryAfter:
 		err = fmt.Errorf("the %s is paused because of an earlier 429", active.scope)
-	case rest > 0 && hasDeadline && time.Until(deadline) < d:
+	case remaining > 0 && hasDeadline && time.Until(deadline) < d:
 		err = fmt.Errorf("the %s is paused because of an earlier 429; wait would exceed the context deadline: %w", active.scope, context.DeadlineExceeded)
 	}
 	if err != nil {
 		e.pauses.dequeue(active)
-		return false, &Failure{Kind: RateLimited, RetryAfter: rest, Err: err}
+		return false, &Failure{Kind: RateLimited, RetryAfter: remaining, Err: err}
 	}
 	reason := WaitBackoff
-	if rest > 0 && d == rest+delay {
+	if remaining > 0 && d == remaining+delay {
 		reason = WaitPause
 	}
 	end := c.observeWait(reason, d)

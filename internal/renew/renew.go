@@ -36,7 +36,7 @@ func (r *Renewal) Paused() error {
 // Begin begins a renewal, unless one is running. It calls renew without holding mu, and
 // then finish while holding mu. Finish must call Succeed or Fail. Begin returns a channel
 // that is closed when the renewal ends, and whether it has begun one.
-func (r *Renewal) Begin(ctx context.Context, mu *sync.Mutex, renew func(context.Context), finish func()) (ended <-chan struct{}, began bool) {
+func (r *Renewal) Begin(ctx context.Context, mu *sync.Mutex, renew func(context.Context), finish func()) (done <-chan struct{}, began bool) {
 	if r.running != nil {
 		return r.running, false
 	}
@@ -74,9 +74,9 @@ func (r *Renewal) Fail(err error, permanent bool, requested time.Duration) time.
 }
 
 // Await waits until a renewal has ended or ctx is done.
-func Await(ctx context.Context, ended <-chan struct{}) error {
+func Await(ctx context.Context, done <-chan struct{}) error {
 	select {
-	case <-ended:
+	case <-done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -484,7 +484,7 @@ var catalogue = map[Code]entry{
 	ErrMsgTooLong:                           {kind: KindInvalidRequest, meaning: "the text is too long"},
 	ErrMsgTooLarge:                          {kind: KindInvalidRequest, meaning: "the message is too large"},
 	ErrMsgBlocksTooLong:                     {kind: KindInvalidRequest, meaning: "the blocks are too long"},
-	ErrMarkdownTextConflict:                 {kind: KindInvalidRequest, meaning: "markdown_text excludes text and blocks"},
+	ErrMarkdownTextConflict:                 {kind: KindInvalidRequest, meaning: "markdown_text cannot be combined with text or blocks"},
 	ErrInvalidBlocks:                        {kind: KindInvalidRequest, meaning: "the blocks are invalid; the messages say where"},
 	ErrInvalidBlocksFormat:                  {kind: KindInvalidRequest, meaning: "blocks is not a JSON array of blocks"},
 	ErrInvalidAttachments:                   {kind: KindInvalidRequest, meaning: "attachments is not a JSON array of attachments"},

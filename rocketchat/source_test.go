@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -275,4 +276,45 @@ func TestCredentialSourceErrors(t *testing.T) {
 	fails(rocketchat.NewLoginSource("chat.example.org", "alice", "x"))
 	fails(rocketchat.NewLoginSource(sourceURL, "alice", "x", source))
 	fails(rocketchat.NewLoginSource(sourceURL, "alice", "x", rocketchat.WithTOTP("1")))
+}
+
+// TestLoginSourcePauseLengths: a temporary failure causes a short pause, and a success ends
+// the growth of the pauses.
+func TestLoginSourcePauseLengths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wiretest.NewScript(unreachable, unreachable, wrong, loggedIn(1), wrong, loggedIn(2))
+		source, _ := newSource(t, s)
+		var creds rocketchat.Credentials
+		login := func(want ...time.Duration) {
+			t.Helper()
+			from := s.Sent()
+			for {
+				next, err := source.Refresh(t.Context(), creds)
+				if err == nil {
+					creds = next
+					break
+				}
+				time.Sleep(time.Second)
+			}
+			if diff := cmp.Diff(want, s.At[from:]); diff != "" {
+				t.Errorf("times of the logins (-want +got):\n%s", diff)
+			}
+		}
+		login(0, 0, 5*time.Second, 125*time.Second)
+		time.Sleep(2 * time.Minute)
+		login(245*time.Second, 305*time.Second)
+	})
+}
+
+// TestLoginSourceHidesCode: not even an error of the transport shows the two-factor code.
+func TestLoginSourceHidesCode(t *testing.T) {
+	refused := func(*http.Request) (*http.Response, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("refused 123456")}
+	}
+	source, _ := newSource(t, wiretest.NewScript(needsCode, refused), chatdm.WithRetry(chatdm.RetryPolicy{MaxAttempts: 1}),
+		rocketchat.WithTOTPFunc(func(context.Context) (string, error) { return "123456", nil }))
+	_, err := source.Credentials(t.Context())
+	if e := wiretest.WantError(t, err, chatdm.KindUnavailable); strings.Contains(e.Error(), "123456") {
+		t.Errorf("got %v, want no code", err)
+	}
 }

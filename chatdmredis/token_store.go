@@ -341,7 +341,7 @@ func (s *TokenStore) responseError(operation string, err error) error {
 	case err == nil, errors.Is(err, redis.Nil):
 		return nil
 	case redis.HasErrorPrefix(err, "CORRUPT"):
-		return fmt.Errorf("chatdmredis: the Redis key %q is corrupt: got another type than hash; %s", s.keys[0], restoreTokens)
+		return fmt.Errorf("chatdmredis: the Redis key %q is corrupt: want a hash; %s", s.keys[0], restoreTokens)
 	case errors.As(err, &reply) && operation == "store":
 		// The error may quote the arguments, which contain the tokens.
 		return fmt.Errorf("%w: Redis returned an error%s", ErrUnavailable, errorCode(err.Error()))

@@ -226,7 +226,7 @@ func TestTokenStoreCorrupt(t *testing.T) {
 	}
 	client.Del(t.Context(), s.keys[0])
 	client.Set(t.Context(), s.keys[0], secretAccess, 0)
-	checkCorrupt(t, s, "got another type than hash")
+	checkCorrupt(t, s, "want a hash")
 	client.Del(t.Context(), s.keys[0])
 	mustStore(t, s, secretTokens) // the lock is free
 	client.SAdd(t.Context(), s.keys[1], "x")

@@ -171,7 +171,7 @@ func (s *tokenStoreSuite) testErrorOfFn(t *testing.T) {
 			return testTokens("with the error"), failure
 		})
 		if !errors.Is(err, failure) {
-			t.Errorf("Update: got error %v, want the one of fn: %v", err, failure)
+			t.Errorf("Update: got error %v, want fn's error: %v", err, failure)
 		}
 		s.check(t, i, tokens)
 	}
@@ -201,7 +201,7 @@ func (s *tokenStoreSuite) testContextOfFn(t *testing.T) {
 		})
 		cancel()
 		if !errors.Is(err, failure) {
-			t.Errorf("Update: got error %v, want the one of fn: %v", err, failure)
+			t.Errorf("Update: got error %v, want fn's error: %v", err, failure)
 		}
 	}
 }

@@ -170,7 +170,7 @@ func TestFlawedTokenStores(t *testing.T) {
 		"canceled context":                    "context of fn: got context canceled, want nil",
 		"stores in spite of an error":         "ErrorOfFn",
 		"keeps the lock after an error":       "ErrorOfFn",
-		"hides the error":                     "Update: got error failed, want the one of fn",
+		"hides the error":                     "Update: got error failed, want fn's error",
 		"loses tokens":                        "CanceledInFn",
 		"does not store after a cancellation": "CanceledInFn",
 		"seconds":                             "RoundTrip",

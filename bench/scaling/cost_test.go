@@ -139,7 +139,7 @@ func (r *results) measureWaiting(ctx context.Context, rdb *report.Redis) error {
 		defer cancel()
 		// The first ten calls are a burst, and do not wait. On a slow machine, a few more
 		// pass before the last one begins.
-		return report.Hold(r.Many, report.Waiting(r.Many-max(60, r.Many/20)), func() error {
+		return report.Hold(r.Many, report.Waiting(r.Many-60), func() error {
 			if err := wait(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, chatdm.ErrChannelNotFound) {
 				return err
 			}
